@@ -8,6 +8,9 @@ its reason, where the machine cannot run them.
 one of these markers that skips is then reported as a failure. Skip inside the test or its fixture, by `pytest.skip(reason)`
 or `@pytest.mark.skipif`; skipping a whole module that uses such a marker fails as well.
 
+**Devices.** Tests compute on the CPU, where the golden numbers hold. `JAX_PLATFORMS=cuda,cpu pytest -m gpu` runs the GPU
+tests; a GPU test skips where `jax.devices("gpu")` has none.
+
 **Shapes.** The jaxtyping annotations of `agent` are checked by beartype as its modules are imported.
 """
 
@@ -20,7 +23,7 @@ from jaxtyping import install_import_hook
 KINDS = ("slow", "slurm", "gpu", "gl", "chromium")
 REQUIRED = tuple(kind for kind in os.environ.get("HARMONY_BENCH_REQUIRE", "").split(",") if kind)
 
-os.environ.setdefault("JAX_PLATFORMS", "cpu" if "gpu" not in REQUIRED else "")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 install_import_hook("agent", "beartype.beartype")
 
