@@ -1,0 +1,77 @@
+"""What comparing one file of a golden folder with ours gives, and how it is printed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass
+class FileReport:
+    """The comparison of one file: arrays compared, the largest relative error, and everything that went wrong.
+
+    `failures` are sentences, the first array out of tolerance first; a file passes when it has none. `unlogged` names
+    arrays for which ours has no counterpart by design (metrics we do not log); they are listed, not failures.
+    """
+
+    file: str
+    compared: int = 0
+    largest_error: float = 0.0
+    failures: list[str] = field(default_factory=list)
+    unlogged: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every array of the file was compared and within tolerance."""
+        return not self.failures
+
+    def lines(self) -> list[str]:
+        """The file's lines of the printed report."""
+        verdict = "ok  " if self.passed else "FAIL"
+        head = f"{verdict} {self.file}: {self.compared} arrays compared, largest relative error {self.largest_error:.1e}"
+        if self.unlogged:
+            names = ", ".join(sorted(self.unlogged))
+            head += f"; {len(self.unlogged)} metrics not compared (ours does not log them): {names}"
+        rest = [f"     first out of tolerance: {self.failures[0]}"] if self.failures else []
+        if len(self.failures) > 1:
+            rest.append(f"     and {len(self.failures) - 1} more")
+        return [head, *rest]
+
+    def close(self, name: str, theirs: np.ndarray, ours: np.ndarray, rtol: float) -> None:
+        """Compare one array: |theirs - ours| at most `rtol` times the largest magnitude of theirs."""
+        self.check(name, theirs, ours, lambda error, scale: error <= rtol * scale, f"tolerance {rtol:.0e}")
+
+    def equal(self, name: str, theirs: np.ndarray, ours: np.ndarray) -> None:
+        """Compare one array of counters, flags or indices: exactly."""
+        self.check(name, theirs, ours, lambda error, scale: error == 0, "expected equality")
+
+    def check(
+        self,
+        name: str,
+        theirs: np.ndarray,
+        ours: np.ndarray,
+        within: Callable[[np.ndarray, float], np.ndarray | bool],
+        rule: str,
+    ) -> None:
+        """Compare one array: `within(absolute error, largest magnitude)` must hold for every entry."""
+        self.compared += 1
+        theirs, ours = np.asarray(theirs), np.asarray(ours)
+        if theirs.shape != ours.shape:
+            self.failures.append(f"{name}: shape {list(ours.shape)}, expected {list(theirs.shape)}")
+            return
+        if theirs.size == 0:
+            return
+        theirs, ours = theirs.astype(np.float64), ours.astype(np.float64)
+        if np.isfinite(theirs).all() and not np.isfinite(ours).all():
+            self.failures.append(f"{name}: not finite where a number is expected")
+            return
+        error = np.where(np.isnan(theirs) & np.isnan(ours), 0.0, np.abs(theirs - ours))
+        scale = float(np.nanmax(np.abs(theirs), initial=0.0))
+        relative = float(error.max()) / scale if scale else float(error.max())
+        self.largest_error = max(self.largest_error, relative)
+        if not np.all(within(error, scale)):
+            worst = np.unravel_index(int(np.nanargmax(error)), error.shape)
+            spot = f"[{', '.join(map(str, worst))}] " if worst else ""
+            self.failures.append(
+                f"{name}: {spot}ours {ours[worst]:.8g}, expected {theirs[worst]:.8g}, relative {relative:.1e}, {rule}"
+            )
