@@ -1,0 +1,81 @@
+# One virtual environment in .venv, and the few commands that everything starts from.
+#   make demo                     install, train a small study, write its report
+#   make test                     install what the tests need, run the everyday suite
+#   make venv EXTRAS=cuda12       an environment for NVIDIA GPUs; PYTHON=python3.12 chooses the interpreter
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help venv dev demo test lint slurm-demo bench lock clean
+
+PYTHON ?=
+EXTRAS ?=
+PYTEST ?=
+BIN := .venv/bin
+INSTALLED := .venv/.installed$(if $(EXTRAS),-$(EXTRAS))
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet -c constraints.txt
+
+help:
+	@echo "make demo         train a small study on this machine and write report/"
+	@echo "make test         run the everyday tests"
+	@echo "make lint         ruff, pyright, import-linter"
+	@echo "make slurm-demo   the demo's Catch runs through a real one-machine Slurm (Debian/Ubuntu, root)"
+	@echo "make bench        benchmarks, as JSON on stdout"
+	@echo "make venv         only the environment in .venv (EXTRAS=cuda12|cuda13|dmc|crafter, PYTHON=python3.12)"
+	@echo "make lock         resolve constraints.txt anew"
+	@echo "make clean        remove .venv and caches; runs/ and report/ stay"
+
+# An interpreter of another version than PYTHON asks for, or one that no longer starts, is replaced.
+.venv/bin/python:
+	@found=""; reason="no Python 3.11, 3.12 or 3.13 found"; \
+	for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
+	  version=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue; \
+	  case $$version in 3.11|3.12|3.13) ;; *) reason="$$python is Python $$version, not 3.11, 3.12 or 3.13"; continue ;; esac; \
+	  "$$python" -c 'import ensurepip, venv' 2>/dev/null || { reason="$$python has no venv module"; continue; }; \
+	  found=$$python; break; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "make: $$reason; run 'apt-get install -y python3 python3-venv' (as root) or 'make $(MAKECMDGOALS) PYTHON=/path/to/python3'" >&2; \
+	  exit 2; \
+	fi; \
+	echo "creating .venv with $$found"; "$$found" -m venv --clear .venv
+
+$(INSTALLED): pyproject.toml constraints.txt | .venv/bin/python
+	@echo "installing the pinned dependencies$(if $(EXTRAS), with $(EXTRAS)) (a few minutes the first time)"
+	@$(PIP) -e '.$(if $(EXTRAS),[$(EXTRAS)])'
+	@touch $@
+
+.venv/.installed-dev: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "installing the pinned dependencies and the development tools (a few minutes the first time)"
+	@$(PIP) -e '.[dev]'
+	@touch $@ .venv/.installed
+
+venv: $(INSTALLED)
+
+dev: .venv/.installed-dev
+
+demo: venv
+	@launched=0; $(BIN)/python -m harness.launch grid=demo || launched=$$?; \
+	$(BIN)/python -m analysis.report grid=demo; exit $$launched
+
+test: dev
+	$(BIN)/python -m pytest $(PYTEST)
+
+lint: dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: dev
+	@$(BIN)/python -m tests.benchmarks
+
+lock: dev
+	@$(BIN)/python -m venv .venv/lock
+	@.venv/lock/bin/python -m pip install --quiet uv
+	@.venv/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header --no-annotate pyproject.toml --output-file .venv/constraints
+	@{ head -1 constraints.txt; cat .venv/constraints; } > .venv/constraints.new && mv .venv/constraints.new constraints.txt
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
