@@ -1,0 +1,163 @@
+"""Atari 2600 through the Arcade Learning Environment's own interface, frame by frame as the published runs saw it."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import cv2
+import numpy as np
+from ale_py import Action, ALEInterface, LoggerMode, roms
+
+from agent.envs.base import ArraySpec, DiscreteAction, EnvironmentFault, EnvSpec, Step, check_seed, discrete, record
+
+ROM_OF_GAME = {"james_bond": "jamesbond"}
+
+cv2.setNumThreads(0)
+ALEInterface.setLoggerMode(LoggerMode.Error)
+
+
+def games() -> list[str]:
+    """List every game that can be played: our names where they differ from the ROM's, the ROM's otherwise."""
+    ours = {rom: game for game, rom in ROM_OF_GAME.items()}
+    return sorted(ours.get(rom, rom) for rom in roms.get_all_rom_ids())
+
+
+def rom_of(game: str) -> str:
+    """Return the ROM id of `game`.
+
+    Raises ValueError naming the nearest game when there is none of this name.
+    """
+    rom = ROM_OF_GAME.get(game, game)
+    known = games()
+    if rom not in roms.get_all_rom_ids():
+        near = get_close_matches(game, known, 1, 0.5)
+        hint = f"; did you mean 'atari_{near[0]}'?" if near else ""
+        raise ValueError(f"unknown task 'atari_{game}'{hint} ({len(known)} Atari games in ale-py)")
+    return rom
+
+
+def resize_area(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Return uint8 [height, width, channels] shrunk to `size` (height, width), each pixel the exact average of its area.
+
+    For 210×160 to 64×64 that is floor((n + 262) / 525) with n the sum weighted in units of 1/64 pixel (tested).
+    """
+    return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+
+
+class Atari:
+    """One game. A step repeats its action and shows the elementwise maximum of the last two raw frames."""
+
+    def __init__(self, game: str, seed: int, *, length: int = 108_000, noops: int = 29, repeat: int = 4,
+                 size: int = 64, sticky: float = 0.0, limit_is_terminal: bool = True, full_actions: bool = False,
+                 ) -> None:
+        """Load the game.
+
+        `length` is the episode's limit in raw frames (no-ops not counted), `noops` the most no-ops at a reset, drawn
+        uniformly from 0..noops; `sticky` the probability that the emulator repeats the previous action instead;
+        `limit_is_terminal` reports the limit as a true end, as the published code does.
+        Raises ValueError for an unknown game and for a setting out of range.
+        """
+        for name, value, least in (("length", length, 1), ("noops", noops, 0), ("repeat", repeat, 1), ("size", size, 1)):
+            if value < least:
+                raise ValueError(f"env.atari.{name}={value}: expected at least {least}")
+        if not 0.0 <= sticky < 1.0:
+            raise ValueError(f"env.atari.sticky={sticky}: expected a probability below 1")
+        self._name = f"atari_{game}"
+        self._length, self._noops, self._repeat = length, noops, repeat
+        self._limit_is_terminal = limit_is_terminal
+        self._random = np.random.RandomState(check_seed(seed))
+        self._ale = _load(rom_of(game), seed, sticky)
+        self._actions = list(self._ale.getLegalActionSet() if full_actions else self._ale.getMinimalActionSet())
+        height, width = self._ale.getScreenDims()
+        self._newest = np.zeros((height, width, 3), np.uint8)
+        self._previous = np.zeros((height, width, 3), np.uint8)
+        self._pooled = np.zeros((height, width, 3), np.uint8)
+        self._frames, self._running = 0, False
+        self.spec = EnvSpec({"image": ArraySpec((size, size, 3), "uint8")}, DiscreteAction(len(self._actions)), repeat)
+
+    @property
+    def action_set(self) -> tuple[int, ...]:
+        """The emulator's code of every action."""
+        return tuple(int(action.value) for action in self._actions)
+
+    def reset(self) -> Step:
+        """Start a game, let up to `noops` frames pass, and return the first record."""
+        self._ale.reset_game()
+        count = self._random.randint(self._noops + 1) if self._noops else 0
+        for _ in range(count):
+            self._ale.act(Action.NOOP)
+            if self._ale.game_over():
+                self._ale.reset_game()
+        self._ale.getScreenRGB(self._newest)
+        self._previous.fill(0)
+        self._frames, self._running = 0, True
+        return record({"image": self._shrink(self._newest)}, 0.0, first=True)
+
+    def step(self, action: Any) -> Step:
+        """Repeat `action` (an index into the action set) and return what follows, the reward summed and not clipped.
+
+        Raises RuntimeError after the last record of an episode, ValueError for an unknown action.
+        """
+        if not self._running:
+            raise RuntimeError(f"{self._name}: the episode is over; call reset()")
+        code = self._actions[discrete(action, self.spec.action)]
+        ale, reward, over = self._ale, 0, False
+        for frame in range(self._repeat):
+            reward += ale.act(code)
+            self._frames += 1
+            if frame == self._repeat - 2:
+                ale.getScreenRGB(self._previous)
+            over = ale.game_over(with_truncation=False)
+            if over:
+                break
+        ale.getScreenRGB(self._newest)
+        np.maximum(self._newest, self._previous, out=self._pooled)
+        limit = self._frames >= self._length
+        self._running = not (over or limit)
+        return record({"image": self._shrink(self._pooled)}, reward, last=over or limit,
+                      terminal=over or (limit and self._limit_is_terminal))
+
+    def save(self) -> bytes:
+        """Return the emulator's state with its random numbers, both frame buffers, the no-op generator and counters."""
+        emulator = self._ale.cloneState(include_rng=True)
+        return pickle.dumps({"emulator": emulator, "newest": self._newest, "previous": self._previous,
+                             "random": self._random.get_state(), "frames": self._frames, "running": self._running,
+                             "actions": self.action_set, "name": self._name})
+
+    def load(self, state: bytes) -> None:
+        """Continue exactly from what `save` returned.
+
+        A fresh emulator is run for one frame first: restoring straight into it is inexact for some games (Q*bert).
+        Raises EnvironmentFault when the state belongs to another game.
+        """
+        saved = pickle.loads(state)
+        if (saved["name"], saved["actions"]) != (self._name, self.action_set):
+            raise EnvironmentFault(f"{self._name}: the saved state is of {saved['name']} "
+                                   f"with {len(saved['actions'])} actions, not {len(self._actions)}")
+        self._ale.reset_game()
+        self._ale.act(Action.NOOP)
+        self._ale.restoreState(saved["emulator"])
+        self._newest[:], self._previous[:] = saved["newest"], saved["previous"]
+        self._random.set_state(saved["random"])
+        self._frames, self._running = saved["frames"], saved["running"]
+
+    def close(self) -> None:
+        """Nothing to let go of but memory."""
+
+    def _shrink(self, image: np.ndarray) -> np.ndarray:
+        return resize_area(image, self.spec.obs["image"].shape[:2])
+
+
+def _load(rom: str, seed: int, sticky: float) -> ALEInterface:
+    """Return an emulator with the game in it; its settings only take effect when set before the ROM is loaded."""
+    ale = ALEInterface()
+    ale.setInt("random_seed", seed)
+    ale.setInt("system_random_seed", seed)
+    ale.setFloat("repeat_action_probability", sticky)
+    ale.setInt("max_num_frames_per_episode", 0)
+    ale.setBool("truncate_on_loss_of_life", False)
+    ale.loadROM(roms.get_rom_path(rom))
+    return ale
