@@ -1,0 +1,447 @@
+"""The run folder: the one contract between the agent, the harness and the analysis.
+
+Layout, below the runs folder::
+
+    STUDY/plan.json                      the frozen grid, written once by launch
+    STUDY/TASK/METHOD/seed-K/            one run
+        config.yaml  provenance.json     what is computed, and with what
+        status.json                      one writer at a time, replaced atomically
+        metrics.jsonl  scores.jsonl      append-only rows
+        checkpoint/                      latest complete checkpoint and replay chunks
+        result.json                      renamed into place last: the run is complete
+        lease.json                       the process that may write here
+        attempts/N/                      stdout.log, stderr.log, attempt.json
+
+Every file has one writer and is replaced by rename or appended to line by line. The process that trains a run
+(`agent.train`) holds its lease; everything else only reads, save `attempts/`, which belongs to whoever started the
+process. Imports neither JAX nor an environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=@+,-]{0,150}")
+STALE_AFTER_S = 300.0
+MAX_LINE = 16 * 2**20
+
+
+class RecordError(Exception):
+    """A file of a run folder is missing, damaged or not ours to write; the message names it and the reason."""
+
+
+def safe_name(name: str, kind: str) -> str:
+    """Return a name that may become one folder, or raise RecordError: no separators, quotes, spaces or `..`."""
+    if not SAFE_NAME.fullmatch(name) or ".." in name:
+        raise RecordError(
+            f"{kind} {name!r}: only letters, digits and '._=@+,-' are allowed, beginning with a letter or digit"
+        )
+    return name
+
+
+@dataclass(frozen=True, order=True)
+class RunKey:
+    """The identity of a run inside a study."""
+
+    task: str
+    method: str
+    seed: int
+
+    def folder(self, study: Path) -> Path:
+        """Return the run's folder, which never lies outside the study's."""
+        return study / safe_name(self.task, "task") / safe_name(self.method, "method") / f"seed-{int(self.seed)}"
+
+    @classmethod
+    def of(cls, folder: Path) -> RunKey:
+        """Return the identity that a run's folder names; RecordError when it is not `TASK/METHOD/seed-K`."""
+        match = re.fullmatch(r"seed-(\d{1,10})", folder.name)
+        if match is None or len(folder.parts) < 3:
+            raise RecordError(f"{folder}: not a run folder (TASK/METHOD/seed-K is expected)")
+        return cls(folder.parent.parent.name, folder.parent.name, int(match[1]))
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The paths of one run's folder."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        return self.path / "provenance.json"
+
+    @property
+    def status(self) -> Path:
+        return self.path / "status.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def scores(self) -> Path:
+        return self.path / "scores.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def lease(self) -> Path:
+        return self.path / "lease.json"
+
+    @property
+    def attempts(self) -> Path:
+        return self.path / "attempts"
+
+    def attempt_numbers(self) -> list[int]:
+        """Return the numbers of the attempts made so far, in order."""
+        try:
+            names = os.listdir(self.attempts)
+        except FileNotFoundError:
+            return []
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def new_attempt(self) -> tuple[int, Path]:
+        """Create the next attempt's folder and return its number and path; two callers never get the same one."""
+        while True:
+            number = max(self.attempt_numbers(), default=0) + 1
+            folder = self.attempts / str(number)
+            with contextlib.suppress(FileExistsError):
+                self.attempts.mkdir(parents=True, exist_ok=True)
+                folder.mkdir()
+                return number, folder
+
+
+@dataclass
+class Status:
+    """The state of a run as its own process last wrote it; `heartbeat` and `started` are unix seconds."""
+
+    state: str = "running"
+    env_steps: int = 0
+    total_env_steps: int = 0
+    updates: int = 0
+    env_steps_per_s: float = 0.0
+    heartbeat: float = 0.0
+    started: float = 0.0
+    phase: str = ""
+    reason: str | None = None
+    message: str | None = None
+    job_id: str | None = None
+    attempt: int = 0
+    host: str = ""
+    device: str = ""
+    pack: int = 1
+    extra: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+STATES = ("running", "done", "failed", "stopped")
+
+
+def write_status(run: RunDir, status: Status) -> None:
+    """Replace status.json."""
+    write_json(run.status, asdict(status), durable=False)
+
+
+def read_status(run: RunDir) -> Status | None:
+    """Return the run's status, None when there is none yet; RecordError when the file is damaged."""
+    data = read_json(run.status)
+    if data is None:
+        return None
+    known = {name: data[name] for name in Status.__dataclass_fields__ if name in data}
+    status = Status(**known)
+    for name in ("env_steps", "total_env_steps", "heartbeat", "env_steps_per_s"):
+        if not isinstance(getattr(status, name), (int, float)):
+            raise RecordError(f"{run.status}: {name} is {getattr(status, name)!r}, a number is expected")
+    if status.state not in STATES:
+        raise RecordError(f"{run.status}: state is {status.state!r}, one of {', '.join(STATES)} is expected")
+    return status
+
+
+def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Replace the file in one step: written aside, fsynced when durable, renamed."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+    if durable:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, data: Any, *, durable: bool = True) -> None:
+    """Replace a JSON file in one step. NaN is refused by the reader, so it is refused here."""
+    write_bytes(path, (json.dumps(data, allow_nan=False, indent=1) + "\n").encode(), durable=durable)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return the object in a JSON file, None when the file is missing; RecordError when it is damaged."""
+    try:
+        data = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise RecordError(f"{path}: not JSON ({error})") from error
+    if not isinstance(data, dict):
+        raise RecordError(f"{path}: an object is expected, got {type(data).__name__}")
+    return cast("dict[str, Any]", data)
+
+
+def append_row(path: Path, row: dict[str, Any], *, durable: bool = False) -> None:
+    """Append one JSON line; non-finite numbers become the strings "nan", "inf" and "-inf"."""
+    line = json.dumps({k: _finite(v) for k, v in row.items()}, allow_nan=False, separators=(",", ":")) + "\n"
+    with open(path, "ab") as file:
+        if file.tell() and not _ends_with_newline(path):
+            file.write(b"\n")
+        file.write(line.encode())
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return str(value)
+    return value
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with open(path, "rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+def read_rows(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the objects of a JSON-lines file in order, and one sentence for each line that is not one.
+
+    A missing file has no rows. A last line without its newline that does not parse is an interrupted write: it is
+    left out and reported like any other damage. Lines over 16 MiB are skipped without being held in memory.
+    """
+    rows: list[dict[str, Any]] = []
+    problems: list[str] = []
+    try:
+        file = open(path, "rb")  # noqa: SIM115 - closed below, opened here for its own error
+    except FileNotFoundError:
+        return rows, problems
+    except OSError as error:
+        return rows, [f"{path}: cannot be read ({error.strerror})"]
+    with file:
+        for number, line in enumerate(_lines(file), start=1):
+            if line is None:
+                problems.append(f"{path}, line {number}: longer than {MAX_LINE} bytes")
+                continue
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError:
+                kind = "a damaged line" if line.endswith(b"\n") else "an interrupted write"
+                problems.append(f"{path}, line {number}: {kind}")
+                continue
+            if isinstance(row, dict):
+                rows.append(cast("dict[str, Any]", row))
+            else:
+                problems.append(f"{path}, line {number}: an object is expected, got {type(row).__name__}")
+    return rows, problems
+
+
+def _lines(file: Any) -> Iterator[bytes | None]:
+    while line := file.readline(MAX_LINE):
+        if len(line) < MAX_LINE or line.endswith(b"\n"):
+            yield line
+            continue
+        while line and not line.endswith(b"\n"):
+            line = file.readline(MAX_LINE)
+        yield None
+
+
+def keep_rows(path: Path, keep: Callable[[dict[str, Any]], bool]) -> int:
+    """Rewrite a JSON-lines file with the rows to keep and return how many rows or damaged lines went."""
+    rows, problems = read_rows(path)
+    kept = [row for row in rows if keep(row)]
+    gone = len(rows) - len(kept) + len(problems)
+    if gone:
+        text = "".join(json.dumps(row, allow_nan=False, separators=(",", ":")) + "\n" for row in kept)
+        write_bytes(path, text.encode())
+    return gone
+
+
+@dataclass
+class Lease:
+    """The right to write one run folder, kept by a heartbeat.
+
+    Raises (on `claim` and `beat`): RecordError naming the holder.
+    """
+
+    run: RunDir
+    owner: str
+
+    @classmethod
+    def claim(
+        cls,
+        run: RunDir,
+        *,
+        job_id: str | None = None,
+        job_alive: Callable[[dict[str, Any]], bool | None] = lambda holder: None,
+        stale_after_s: float = STALE_AFTER_S,
+    ) -> Lease:
+        """Return the lease on a run folder, taking over one whose holder is known to be gone.
+
+        A holder is gone when its process on this host has ended, or when its heartbeat is older than
+        `stale_after_s` and `job_alive(holder)` is not True.
+        """
+        owner = uuid.uuid4().hex
+        body = {"owner": owner, "job_id": job_id, "pid": os.getpid(), **_process(os.getpid()), "since": time.time()}
+        temporary = run.path / f".lease.{owner}.tmp"
+        run.path.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(body) + "\n", encoding="utf-8")
+        try:
+            for _ in range(3):
+                with contextlib.suppress(FileExistsError):
+                    os.link(temporary, run.lease)
+                    return cls(run, owner)
+                _remove_if_gone(run, temporary, job_alive, stale_after_s)
+            raise RecordError(f"{run.path}: another process keeps taking this run; look at {run.lease}")
+        finally:
+            temporary.unlink()
+
+    def beat(self) -> None:
+        """Renew the heartbeat; RecordError when the lease has been taken over: stop writing at once."""
+        holder = read_json(self.run.lease)
+        if holder is None or holder.get("owner") != self.owner:
+            raise RecordError(
+                f"{self.run.path}: this run was taken over by {_describe(holder or {})}; nothing more is written"
+            )
+        os.utime(self.run.lease)
+
+    def release(self) -> None:
+        """Give the run back; nothing happens when the lease is no longer ours."""
+        with contextlib.suppress(RecordError, FileNotFoundError):
+            self.beat()
+            self.run.lease.unlink()
+
+
+def lease_holder(run: RunDir) -> tuple[dict[str, Any], float] | None:
+    """Return the holder of a run's lease and the age of its heartbeat in seconds, None when the run is free."""
+    holder = read_json(run.lease)
+    if holder is None:
+        return None
+    try:
+        return holder, max(0.0, time.time() - run.lease.stat().st_mtime)
+    except FileNotFoundError:
+        return None
+
+
+def process_gone(holder: dict[str, Any]) -> bool:
+    """Return whether a lease's holder ran on this host and has ended (its pid free, or in use by a later process)."""
+    pid = holder.get("pid")
+    here = _process(os.getpid())
+    if not isinstance(pid, int) or holder.get("host") != here["host"] or holder.get("boot") != here["boot"]:
+        return False
+    return _process(pid)["start"] != holder.get("start")
+
+
+def _remove_if_gone(
+    run: RunDir,
+    fresh: Path,
+    job_alive: Callable[[dict[str, Any]], bool | None],
+    stale_after_s: float,
+) -> None:
+    """Remove a lease whose holder is gone; RecordError naming the holder when it is not."""
+    holder = read_json(run.lease)
+    if holder is None:
+        return
+    os.utime(fresh)
+    age = fresh.stat().st_mtime - run.lease.stat().st_mtime if run.lease.exists() else 0.0  # the file server's clock
+    gone = process_gone(holder) or (age > stale_after_s and job_alive(holder) is not True)
+    if not gone:
+        raise RecordError(f"{run.path}: is being written by {_describe(holder)}, heartbeat {max(age, 0):.0f} s ago")
+    aside = run.path / f".lease.{holder.get('owner')}.gone"
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(run.lease, aside)
+        taken = read_json(aside) or {}
+        if taken.get("owner") != holder.get("owner"):  # somebody else was quicker: give theirs back
+            os.link(aside, run.lease)
+        aside.unlink()
+
+
+def _describe(holder: dict[str, Any]) -> str:
+    job = f"job {holder['job_id']}, " if holder.get("job_id") else ""
+    return f"{job}process {holder.get('pid')} on {holder.get('host')}"
+
+
+def _process(pid: int) -> dict[str, str]:
+    """Return what tells a process from a later one with the same number: host, boot and start time (Linux)."""
+    boot = start = ""
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        start = "" if fields[0] in "ZX" else fields[19]
+    return {"host": socket.gethostname(), "boot": boot, "start": start}
+
+
+def plan_path(study: Path) -> Path:
+    """Return the path of a study's plan."""
+    return study / "plan.json"
+
+
+def read_plan(study: Path) -> dict[str, Any] | None:
+    """Return a study's plan, None when it has none; RecordError when it is damaged."""
+    plan = read_json(plan_path(study))
+    if plan is not None and not isinstance(plan.get("runs"), list):
+        raise RecordError(f"{plan_path(study)}: 'runs' must be a list")
+    return plan
+
+
+def find_runs(study: Path) -> list[Path]:
+    """Return the folders of the form TASK/METHOD/seed-K below a study, sorted."""
+    found: list[Path] = []
+    for task in _folders(study):
+        for method in _folders(task):
+            found += [folder for folder in _folders(method) if re.fullmatch(r"seed-\d{1,10}", folder.name)]
+    return sorted(found, key=lambda f: (f.parts[:-1], int(f.name[5:])))
+
+
+def _folders(path: Path) -> list[Path]:
+    try:
+        with os.scandir(path) as entries:
+            return sorted(
+                Path(e.path) for e in entries if e.is_dir(follow_symlinks=False) and not e.name.startswith(".")
+            )
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -1,0 +1,141 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from agent import record
+from agent.record import Lease, RecordError, RunDir, RunKey, Status
+
+
+def test_run_folder_names_its_identity(tmp_path):
+    key = RunKey("atari_pong", "harmony_dreamerv3", 3)
+    folder = key.folder(tmp_path)
+    assert folder.relative_to(tmp_path).as_posix() == "atari_pong/harmony_dreamerv3/seed-3"
+    assert RunKey.of(folder) == key
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a b", "$(x)", "a'b", "../up", "-rf", ".hidden", "a..b", "x" * 200])
+def test_names_that_could_leave_the_folder_are_refused(tmp_path, name):
+    with pytest.raises(RecordError, match="only letters, digits"):
+        RunKey(name, "dreamerv3", 0).folder(tmp_path)
+
+
+def test_an_interrupted_row_is_reported_and_the_next_one_starts_afresh(tmp_path):
+    path = tmp_path / "scores.jsonl"
+    record.append_row(path, {"env_steps": 1})
+    with open(path, "ab") as file:
+        file.write(b'{"env_st')
+    rows, problems = record.read_rows(path)
+    assert rows == [{"env_steps": 1}]
+    assert problems == [f"{path}, line 2: an interrupted write"]
+    record.append_row(path, {"env_steps": 2, "loss": float("nan")})
+    rows, problems = record.read_rows(path)
+    assert rows == [{"env_steps": 1}, {"env_steps": 2, "loss": "nan"}]
+    assert problems == [f"{path}, line 2: a damaged line"]
+
+
+def test_rows_that_are_not_objects_and_endless_lines_are_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "MAX_LINE", 64)
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b"[1]\n" + b"x" * 1000 + b'\n{"a":1}\n')
+    rows, problems = record.read_rows(path)
+    assert rows == [{"a": 1}]
+    assert problems == [f"{path}, line 1: an object is expected, got list", f"{path}, line 2: longer than 64 bytes"]
+
+
+def test_keep_rows_drops_what_came_after_a_checkpoint(tmp_path):
+    path = tmp_path / "scores.jsonl"
+    for step in (10, 20, 30):
+        record.append_row(path, {"env_steps": step})
+    assert record.keep_rows(path, lambda row: row["env_steps"] <= 20) == 1
+    assert [row["env_steps"] for row in record.read_rows(path)[0]] == [10, 20]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "status.json"
+    record.write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        record.write_json(path, {"a": float("nan")})
+    assert record.read_json(path) == {"a": 1}
+    assert os.listdir(tmp_path) == ["status.json"]
+
+
+def test_status_round_trips_and_damage_is_named(tmp_path):
+    run = RunDir(tmp_path)
+    assert record.read_status(run) is None
+    record.write_status(run, Status(state="running", env_steps=7, heartbeat=1.5))
+    status = record.read_status(run)
+    assert status is not None
+    assert (status.env_steps, status.heartbeat) == (7, 1.5)
+    run.status.write_text('{"state": "sleeping"}')
+    with pytest.raises(RecordError, match="state is 'sleeping'"):
+        record.read_status(run)
+    run.status.write_text("{")
+    with pytest.raises(RecordError, match="not JSON"):
+        record.read_status(run)
+
+
+def test_attempts_are_numbered_without_reuse(tmp_path):
+    run = RunDir(tmp_path / "run")
+    assert [run.new_attempt()[0] for _ in range(3)] == [1, 2, 3]
+    assert run.attempt_numbers() == [1, 2, 3]
+
+
+def test_a_held_lease_is_refused_and_names_its_holder(tmp_path):
+    run = RunDir(tmp_path)
+    lease = Lease.claim(run, job_id="77")
+    with pytest.raises(RecordError, match=f"job 77, process {os.getpid()} on"):
+        Lease.claim(run)
+    lease.beat()
+    lease.release()
+    Lease.claim(run).release()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_lease_of_a_dead_process_is_taken_over_and_its_heartbeat_refused(tmp_path):
+    code = "import sys; from pathlib import Path; from agent.record import *; Lease.claim(RunDir(Path(sys.argv[1])))"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    run = RunDir(tmp_path)
+    old = Lease(run, json.loads(run.lease.read_text())["owner"])
+    new = Lease.claim(run)
+    with pytest.raises(RecordError, match="was taken over"):
+        old.beat()
+    old.release()
+    new.beat()
+    new.release()
+
+
+def test_a_stale_lease_elsewhere_is_taken_over_only_when_its_job_is_not_alive(tmp_path):
+    run = RunDir(tmp_path)
+    Lease.claim(run, job_id="5")
+    holder = json.loads(run.lease.read_text()) | {"host": "elsewhere"}
+    run.lease.write_text(json.dumps(holder))
+    with pytest.raises(RecordError, match="on elsewhere"):
+        Lease.claim(run)
+    os.utime(run.lease, (0, 0))
+    with pytest.raises(RecordError, match="on elsewhere"):
+        Lease.claim(run, job_alive=lambda holder: True)
+    Lease.claim(run, job_alive=lambda holder: None).release()
+
+
+def test_of_many_claimants_one_wins(tmp_path):
+    code = (
+        "import sys,time; from pathlib import Path; from agent.record import *\n"
+        "try: Lease.claim(RunDir(Path(sys.argv[1]))); print('won'); sys.stdout.flush(); time.sleep(3)\n"
+        "except RecordError: print('lost')"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(5)
+    ]
+    answers = sorted(process.communicate()[0].strip() for process in processes)
+    assert answers == ["lost"] * 4 + ["won"]
+
+
+def test_find_runs_sorts_seeds_as_numbers(tmp_path):
+    for seed in (10, 9):
+        (tmp_path / "catch" / "dreamerv3" / f"seed-{seed}").mkdir(parents=True)
+    (tmp_path / "catch" / "dreamerv3" / "notes").mkdir()
+    assert [folder.name for folder in record.find_runs(tmp_path)] == ["seed-9", "seed-10"]
