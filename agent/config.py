@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import json
 import types
@@ -216,7 +217,12 @@ def nearest_key(key: str) -> str:
 
 def presets() -> dict[str, dict[str, Any]]:
     """Return the presets by name, each as nested settings with an optional `tasks` block of per-task settings."""
-    return {name: body or {} for name, body in read_yaml(PRESETS).items()}
+    return {name: dict(body) for name, body in _read_presets(PRESETS).items()}
+
+
+@functools.cache
+def _read_presets(path: Path) -> dict[str, dict[str, Any]]:
+    return {name: body or {} for name, body in read_yaml(path).items()}
 
 
 def preset_settings(names: Iterable[str], task: str) -> dict[str, Any]:
