@@ -41,7 +41,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.skipped and kinds and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
-        report.longrepr = f"{item.nodeid}: {reason}; HARMONY_BENCH_REQUIRE={','.join(REQUIRED)} does not allow this skip"
+        report.longrepr = (
+            f"{item.nodeid}: {reason}; HARMONY_BENCH_REQUIRE={','.join(REQUIRED)} does not allow this skip"
+        )
     return report
 
 
