@@ -1,15 +1,15 @@
 """What every test shares: checked array shapes, and skips that CI does not accept.
 
-**Kinds.** Everyday tests carry no marker and finish within seconds. `slow` and `slurm` tests are left out unless asked for
-(`pytest -m slow`, `pytest -m slurm`). `gpu`, `gl` and `chromium` tests are always collected and skip themselves, each with
-its reason, where the machine cannot run them.
+**Kinds.** Everyday tests carry no marker and finish within seconds. `slow` and `slurm` tests are left out unless asked
+for (`pytest -m slow`, `pytest -m slurm`). `gpu`, `gl` and `chromium` tests are always collected and skip themselves,
+each with its reason, where the machine cannot run them.
 
-**Skips in CI.** `HARMONY_BENCH_REQUIRE=slurm,gl,chromium` names the kinds this machine must be able to run: a test carrying
-one of these markers that skips is then reported as a failure. Skip inside the test or its fixture, by `pytest.skip(reason)`
-or `@pytest.mark.skipif`; skipping a whole module that uses such a marker fails as well.
+**Skips in CI.** `HARMONY_BENCH_REQUIRE=slurm,gl,chromium` names the kinds this machine must be able to run: a test
+carrying one of these markers that skips is then reported as a failure. Skip inside the test or its fixture, by
+`pytest.skip(reason)` or `@pytest.mark.skipif`; skipping a whole module that uses such a marker fails as well.
 
-**Devices.** Tests compute on the CPU, where the golden numbers hold. `JAX_PLATFORMS=cuda,cpu pytest -m gpu` runs the GPU
-tests; a GPU test skips where `jax.devices("gpu")` has none.
+**Devices.** Tests compute on the CPU, where the golden numbers hold. `JAX_PLATFORMS=cuda,cpu pytest -m gpu` runs the
+GPU tests; a GPU test skips where `jax.devices("gpu")` has none.
 
 **Shapes.** The jaxtyping annotations of `agent` are checked by beartype as its modules are imported.
 """
