@@ -22,7 +22,7 @@ ALEInterface.setLoggerMode(LoggerMode.Error)
 def games() -> list[str]:
     """List every game that can be played: our names where they differ from the ROM's, the ROM's otherwise."""
     ours = {rom: game for game, rom in ROM_OF_GAME.items()}
-    return sorted(ours.get(rom, rom) for rom in roms.get_all_rom_ids())
+    return sorted(ours.get(rom, rom) for rom in roms.get_all_rom_ids() if rom)
 
 
 def rom_of(game: str) -> str:
@@ -40,7 +40,7 @@ def rom_of(game: str) -> str:
 
 
 def resize_area(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Return uint8 [height, width, channels] shrunk to `size` (height, width), each pixel the exact average of its area.
+    """Return uint8 [height, width, channels] shrunk to `size` (height, width), each pixel the exact mean of its area.
 
     For 210×160 to 64×64 that is floor((n + 262) / 525) with n the sum weighted in units of 1/64 pixel (tested).
     """
@@ -50,19 +50,30 @@ def resize_area(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
 class Atari:
     """One game. A step repeats its action and shows the elementwise maximum of the last two raw frames."""
 
-    def __init__(self, game: str, seed: int, *, length: int = 108_000, noops: int = 29, repeat: int = 4,
-                 size: int = 64, sticky: float = 0.0, limit_is_terminal: bool = True, full_actions: bool = False,
-                 ) -> None:
+    def __init__(
+        self,
+        game: str,
+        seed: int,
+        *,
+        length: int = 108_000,
+        noops: int = 30,
+        repeat: int = 4,
+        size: int = 64,
+        sticky: float = 0.0,
+        limit_is_terminal: bool = True,
+        full_actions: bool = False,
+    ) -> None:
         """Load the game.
 
-        `length` is the episode's limit in raw frames (no-ops not counted), `noops` the most no-ops at a reset, drawn
-        uniformly from 0..noops; `sticky` the probability that the emulator repeats the previous action instead;
+        `length` is the episode's limit in raw frames (no-ops not counted), a reset is followed by `randint(noops)`
+        no-ops (30: 0 to 29); `sticky` the probability that the emulator repeats the previous action instead;
         `limit_is_terminal` reports the limit as a true end, as the published code does.
         Raises ValueError for an unknown game and for a setting out of range.
         """
-        for name, value, least in (("length", length, 1), ("noops", noops, 0), ("repeat", repeat, 1), ("size", size, 1)):
-            if value < least:
-                raise ValueError(f"env.atari.{name}={value}: expected at least {least}")
+        least = {"length": (length, 1), "noops": (noops, 0), "repeat": (repeat, 1), "size": (size, 1)}
+        for name, (value, bound) in least.items():
+            if value < bound:
+                raise ValueError(f"env.atari.{name}={value}: expected at least {bound}")
         if not 0.0 <= sticky < 1.0:
             raise ValueError(f"env.atari.sticky={sticky}: expected a probability below 1")
         self._name = f"atari_{game}"
@@ -76,7 +87,8 @@ class Atari:
         self._previous = np.zeros((height, width, 3), np.uint8)
         self._pooled = np.zeros((height, width, 3), np.uint8)
         self._frames, self._running = 0, False
-        self.spec = EnvSpec({"image": ArraySpec((size, size, 3), "uint8")}, DiscreteAction(len(self._actions)), repeat)
+        self._space = DiscreteAction(len(self._actions))
+        self.spec = EnvSpec({"image": ArraySpec((size, size, 3), "uint8")}, self._space, repeat)
 
     @property
     def action_set(self) -> tuple[int, ...]:
@@ -84,9 +96,9 @@ class Atari:
         return tuple(int(action.value) for action in self._actions)
 
     def reset(self) -> Step:
-        """Start a game, let up to `noops` frames pass, and return the first record."""
+        """Start a game, let a drawn number of frames pass, and return the first record."""
         self._ale.reset_game()
-        count = self._random.randint(self._noops + 1) if self._noops else 0
+        count = self._random.randint(self._noops) if self._noops else 0
         for _ in range(count):
             self._ale.act(Action.NOOP)
             if self._ale.game_over():
@@ -103,7 +115,7 @@ class Atari:
         """
         if not self._running:
             raise RuntimeError(f"{self._name}: the episode is over; call reset()")
-        code = self._actions[discrete(action, self.spec.action)]
+        code = self._actions[discrete(action, self._space)]
         ale, reward, over = self._ale, 0, False
         for frame in range(self._repeat):
             reward += ale.act(code)
@@ -117,15 +129,28 @@ class Atari:
         np.maximum(self._newest, self._previous, out=self._pooled)
         limit = self._frames >= self._length
         self._running = not (over or limit)
-        return record({"image": self._shrink(self._pooled)}, reward, last=over or limit,
-                      terminal=over or (limit and self._limit_is_terminal))
+        return record(
+            {"image": self._shrink(self._pooled)},
+            reward,
+            last=over or limit,
+            terminal=over or (limit and self._limit_is_terminal),
+        )
 
     def save(self) -> bytes:
         """Return the emulator's state with its random numbers, both frame buffers, the no-op generator and counters."""
         emulator = self._ale.cloneState(include_rng=True)
-        return pickle.dumps({"emulator": emulator, "newest": self._newest, "previous": self._previous,
-                             "random": self._random.get_state(), "frames": self._frames, "running": self._running,
-                             "actions": self.action_set, "name": self._name})
+        return pickle.dumps(
+            {
+                "emulator": emulator,
+                "newest": self._newest,
+                "previous": self._previous,
+                "random": self._random.get_state(),
+                "frames": self._frames,
+                "running": self._running,
+                "actions": self.action_set,
+                "name": self._name,
+            }
+        )
 
     def load(self, state: bytes) -> None:
         """Continue exactly from what `save` returned.
@@ -135,8 +160,10 @@ class Atari:
         """
         saved = pickle.loads(state)
         if (saved["name"], saved["actions"]) != (self._name, self.action_set):
-            raise EnvironmentFault(f"{self._name}: the saved state is of {saved['name']} "
-                                   f"with {len(saved['actions'])} actions, not {len(self._actions)}")
+            raise EnvironmentFault(
+                f"{self._name}: the saved state is of {saved['name']} "
+                f"with {len(saved['actions'])} actions, not {len(self._actions)}"
+            )
         self._ale.reset_game()
         self._ale.act(Action.NOOP)
         self._ale.restoreState(saved["emulator"])
@@ -159,5 +186,5 @@ def _load(rom: str, seed: int, sticky: float) -> ALEInterface:
     ale.setFloat("repeat_action_probability", sticky)
     ale.setInt("max_num_frames_per_episode", 0)
     ale.setBool("truncate_on_loss_of_life", False)
-    ale.loadROM(roms.get_rom_path(rom))
+    ale.loadROM(str(roms.get_rom_path(rom)))
     return ale

@@ -120,11 +120,22 @@ class Env(Protocol):
 EnvFactory = Callable[[], Env]
 
 
-def record(obs: Mapping[str, np.ndarray], reward: float, *, first: bool = False, last: bool = False,
-           terminal: bool = False, **extra: float) -> Step:
+def record(
+    obs: Mapping[str, np.ndarray],
+    reward: float,
+    *,
+    first: bool = False,
+    last: bool = False,
+    terminal: bool = False,
+    **extra: float,
+) -> Step:
     """Return one record of a stream, its types as `EnvSpec.arrays` promises; `extra` become float32."""
-    scalars = {"reward": np.float32(reward), "is_first": np.bool_(first), "is_last": np.bool_(last),
-               "is_terminal": np.bool_(terminal)}
+    scalars = {
+        "reward": np.float32(reward),
+        "is_first": np.bool_(first),
+        "is_last": np.bool_(last),
+        "is_terminal": np.bool_(terminal),
+    }
     return {**obs, **scalars, **{key: np.float32(value) for key, value in extra.items()}}
 
 
@@ -171,7 +182,8 @@ def check_step(step: Step, spec: EnvSpec, name: str) -> Step:
         value = np.asarray(step[key])
         if value.shape != array.shape or value.dtype != array.dtype:
             raise EnvironmentFault(
-                f"{name}: {key!r} is {value.dtype}{list(value.shape)}, its spec says {array.dtype}{list(array.shape)}")
+                f"{name}: {key!r} is {value.dtype}{list(value.shape)}, its spec says {array.dtype}{list(array.shape)}"
+            )
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             raise EnvironmentFault(f"{name}: {key!r} is not finite: {step[key]}")
     return step

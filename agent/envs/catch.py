@@ -28,8 +28,10 @@ class Catch:
         Raises ValueError when the paddle could not reach every column in time or the image cannot hold whole cells.
         """
         if columns < 2 or rows - 1 < columns // 2:
-            raise ValueError(f"catch: {columns} columns need at least {columns // 2 + 1} rows (and 2 columns), "
-                             f"not {rows} rows, so that the paddle can reach the ball")
+            raise ValueError(
+                f"catch: {columns} columns need at least {columns // 2 + 1} rows (and 2 columns), "
+                f"not {rows} rows, so that the paddle can reach the ball"
+            )
         if size <= 0 or size % rows or size % columns:
             raise ValueError(f"catch: an image of {size} pixels does not divide into {rows} rows and {columns} columns")
         self._rows, self._columns, self._size = rows, columns, size
@@ -37,7 +39,8 @@ class Catch:
         self._random = np.random.default_rng(check_seed(seed))
         self._row = self._ball = self._paddle = 0
         self._running = False
-        self.spec = EnvSpec({"image": ArraySpec((size, size, 3), "uint8")}, DiscreteAction(3))
+        self._space = DiscreteAction(3)
+        self.spec = EnvSpec({"image": ArraySpec((size, size, 3), "uint8")}, self._space)
 
     def reset(self) -> Step:
         """Drop a new ball and return the first record."""
@@ -53,7 +56,7 @@ class Catch:
         """
         if not self._running:
             raise RuntimeError("catch: the episode is over; call reset()")
-        move = discrete(action, self.spec.action) - STAY
+        move = discrete(action, self._space) - STAY
         self._paddle = min(max(self._paddle + move, 0), self._columns - 1)
         self._row += 1
         over = self._row == self._rows - 1
@@ -80,4 +83,4 @@ class Catch:
 
     def _draw(self, image: np.ndarray, row: int, column: int, channel: int) -> None:
         height, width = self._cell
-        image[row * height:(row + 1) * height, column * width:(column + 1) * width, channel] = 255
+        image[row * height : (row + 1) * height, column * width : (column + 1) * width, channel] = 255
