@@ -1,0 +1,200 @@
+"""The grammar all commands share: `key=value` configures, `--flags` steer the tool."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+from agent.config import ConfigError, nearest
+
+# What every command understands, with one line of help.
+KEYS: dict[str, str] = {
+    "grid": "name of a file in configs/grids, or a path to one",
+    "seeds": "5 (0..4), 0..4, or 1,3",
+    "tasks": "comma list; the suite's prefix may be left out",
+    "methods": "dreamerv3, harmony_dreamerv3 (or the start of a name)",
+    "cluster": "name of a profile in slurm/, or local",
+    "pack": "runs of one task per job, or auto",
+    "pack.mode": "vmap (one process) or process (one process per run)",
+    "jobs": "packs at once on cluster=local",
+    "runs": "folder of all studies (default: runs)",
+    "study": "folder of this study inside it (default: the grid's name)",
+    "preset": "the agent's presets instead of the grid's",
+}
+PREFIXES = ("agent.", "cluster.")
+MAX_SEEDS = 10_000
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A `--flag`: its help, and the name of its value if it takes one."""
+
+    help: str
+    value: str | None = None
+
+
+@dataclass(frozen=True)
+class Command:
+    """A parsed command line: settings and overrides as text, flags with their values ("" for plain ones)."""
+
+    settings: dict[str, str] = field(default_factory=dict[str, str])
+    agent: dict[str, str] = field(default_factory=dict[str, str])
+    cluster: dict[str, str] = field(default_factory=dict[str, str])
+    flags: dict[str, str] = field(default_factory=dict[str, str])
+
+    def selectors(self, *keys: str) -> str:
+        """Return the given settings as they were typed, for the command to run next."""
+        return " ".join(f"{key}={self.settings[key]}" for key in keys if key in self.settings)
+
+
+def parse(argv: Sequence[str], flags: Mapping[str, Flag]) -> Command:
+    """Return the parsed command line; ConfigError names what is unknown, given twice or lacks its value."""
+    command = Command()
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        if word.startswith("--"):
+            _take_flag(word[2:], words, flags, command)
+        elif "=" in word:
+            key, _, value = word.partition("=")
+            _take_setting(key, value, command)
+        else:
+            example = f"did you mean '--{word}'?" if word in flags else "settings are key=value, as in grid=demo"
+            raise ConfigError(f"{word!r} is not understood; {example}")
+    return command
+
+
+def _take_flag(text: str, words: list[str], flags: Mapping[str, Flag], command: Command) -> None:
+    name, equals, value = text.partition("=")
+    if name not in flags:
+        if name in KEYS or name.startswith(PREFIXES):
+            raise ConfigError(f"--{name}: settings are written key=value, as in {name}={value or 'VALUE'}")
+        raise ConfigError(nearest(f"--{name}", [f"--{flag}" for flag in flags], "flag"))
+    if name in command.flags:
+        raise ConfigError(f"--{name} is given twice")
+    if flags[name].value is None and equals:
+        raise ConfigError(f"--{name} takes no value, got {value!r}")
+    if flags[name].value is not None and not equals:
+        if not words or words[0].startswith("--"):
+            raise ConfigError(f"--{name} needs a value: --{name} {flags[name].value}")
+        value = words.pop(0)
+    command.flags[name] = value
+
+
+def _take_setting(key: str, value: str, command: Command) -> None:
+    table, name = command.settings, key
+    if key.startswith(PREFIXES):
+        prefix, name = key.split(".", 1)
+        table = command.agent if prefix == "agent" else command.cluster
+    elif key not in KEYS:
+        raise ConfigError(nearest(key, [*KEYS, "agent.KEY", "cluster.KEY"], "setting"))
+    if name in table:
+        raise ConfigError(f"{key} is given twice: {table[name]!r} and {value!r}")
+    if not value:
+        raise ConfigError(f"{key}= needs a value: {KEYS.get(key, 'any value of that key')}")
+    table[name] = value
+
+
+def comma_list(key: str, text: str) -> list[str]:
+    """Return the items of a comma list; ConfigError if one is empty or given twice."""
+    items = [item.strip() for item in text.split(",")]
+    if not all(items):
+        raise ConfigError(f"{key}={text}: an item between the commas is empty")
+    refuse_repeats(key, items)
+    return items
+
+
+def refuse_repeats(key: str, items: Sequence[object]) -> None:
+    """Raise ConfigError if an item of an axis appears twice."""
+    repeated = [item for index, item in enumerate(items) if item in items[:index]]
+    if repeated:
+        raise ConfigError(f"{key}: {str(repeated[0])!r} is given twice")
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Return the seeds of `5` (0..4), `0..4` or `1,3,7..9`, in order; `0` is seed 0.
+
+    Raises: ConfigError for anything negative, backwards, repeated or not whole.
+    """
+    advice = "allowed: a count (5 means 0..4), a range 0..4, or a list 1,3"
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) == 1 and re.fullmatch(r"[0-9]+", parts[0]):
+        count = int(parts[0])
+        _limit_seeds(text, count)
+        return list(range(max(count, 1)))
+    seeds: list[int] = []
+    for part in parts[:-1] if len(parts) > 1 and not parts[-1] else parts:
+        match = re.fullmatch(r"([0-9]+)(?:\.\.([0-9]+))?", part)
+        if match is None:
+            raise ConfigError(f"seeds={text}: {part!r} is not a seed; {advice}")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise ConfigError(f"seeds={text}: the range {part!r} runs backwards; did you mean '{last}..{first}'?")
+        _limit_seeds(text, last - first + 1)
+        seeds.extend(range(first, last + 1))
+    refuse_repeats("seeds", seeds)
+    if max(seeds) > 2**31 - 1:
+        raise ConfigError(f"seeds={text}: a seed is at most {2**31 - 1}")
+    return seeds
+
+
+def _limit_seeds(text: str, count: int) -> None:
+    if count > MAX_SEEDS:
+        raise ConfigError(f"seeds={text}: {count} seeds; at most {MAX_SEEDS} are allowed")
+
+
+def match_name(text: str, names: Sequence[str], kind: str) -> str:
+    """Return the name that the text means: itself, with its suite's prefix left out, or its unique start."""
+    if text in names:
+        return text
+    for candidates in ([n for n in names if n.partition("_")[2] == text], [n for n in names if n.startswith(text)]):
+        if len(candidates) == 1:
+            return candidates[0]
+        if len(candidates) > 1:
+            raise ConfigError(f"{kind} {text!r} could mean {', '.join(candidates)}; write the whole name")
+    shorter = [name.partition("_")[2] for name in names if "_" in name]
+    raise ConfigError(nearest(text, names if get_close_matches(text, names, cutoff=0.5) else shorter or names, kind))
+
+
+def usage(program: str, summary: str, flags: Mapping[str, Flag]) -> str:
+    """Return the text of `--help`."""
+    lines = [f"usage: python -m {program} grid=NAME [key=value ...] [--flag ...]", "", summary, "", "settings:"]
+    lines += [f"  {key + '=':<12} {text}" for key, text in KEYS.items()]
+    lines += [f"  {'agent.KEY=':<12} a key of the agent's configuration; a comma list becomes a grid axis"]
+    lines += [f"  {'cluster.KEY=':<12} a key of the cluster profile", "", "flags:"]
+    for name, flag in flags.items():
+        lines.append(f"  --{name + (' ' + flag.value if flag.value else ''):<22} {flag.help}")
+    return "\n".join(lines)
+
+
+def run(
+    program: str, summary: str, flags: Mapping[str, Flag], body: Callable[[Command], int], argv: Sequence[str] | None
+) -> int:
+    """Run one command line and return its exit code: 2, with one line on stderr, when the input was wrong."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    flags = {**flags, "debug": Flag("show the traceback of an error"), "help": Flag("show this text")}
+    if "--help" in words or "-h" in words:
+        print(usage(program, summary, flags))
+        return 0
+    debug = "--debug" in words
+    try:
+        return body(parse(words, flags))
+    except ConfigError as error:
+        if debug:
+            raise
+        print(error, file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output (head, less) has gone
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - closed with the process
+        return 0
+    except OSError as error:
+        if debug:
+            raise
+        print(f"{error.filename or program}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130

@@ -1,0 +1,341 @@
+"""Grid files: which runs a study consists of."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from agent.config import (
+    CONFIGS,
+    FIELD_TYPES,
+    METHODS,
+    Config,
+    ConfigError,
+    config_hash,
+    flatten,
+    make_config,
+    nearest,
+    nearest_key,
+    parse_value,
+    presets,
+    read_yaml,
+    validate_task,
+)
+from harness.command import Command, comma_list, match_name, parse_seeds, refuse_repeats
+
+GRIDS = CONFIGS / "grids"
+PART_KEYS = ("tasks", "preset", "agent", "per_task")
+GRID_KEYS = (*PART_KEYS, "description", "parts", "methods", "seeds", "cluster", "pack", "pack.mode", "resources")
+SET_BY_GRID = {"seed": "seeds", "task": "tasks", "harmony": "methods"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a study: its identity (task, method, seed) and its full configuration."""
+
+    task: str
+    method: str
+    seed: int
+    config: Config
+
+    @property
+    def name(self) -> str:
+        """Its folder inside the study: `TASK/METHOD/seed-K`."""
+        return f"{self.task}/{self.method}/seed-{self.seed}"
+
+    @cached_property
+    def config_hash(self) -> str:
+        """The hash of everything that changes its results."""
+        return config_hash(self.config)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Tasks that share presets and overrides; `per_task` settings come on top for single tasks."""
+
+    tasks: tuple[str, ...]
+    presets: tuple[str, ...]
+    agent: dict[str, Any] = field(default_factory=dict[str, Any])
+    per_task: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A study's runs: parts × methods × seeds × axes, and the resources its jobs ask for."""
+
+    name: str
+    source: str
+    parts: tuple[Part, ...]
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    axes: dict[str, tuple[Any, ...]] = field(default_factory=dict[str, tuple[Any, ...]])
+    cluster: str | None = None
+    pack: int | str = 1
+    pack_mode: str | None = None
+    resources: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """All tasks, in the file's order."""
+        return tuple(task for part in self.parts for task in part.tasks)
+
+
+def grid_path(name: str) -> Path:
+    """Return the file of a grid, by name in configs/grids or by path."""
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        return Path(name)
+    path = GRIDS / f"{name}.yaml"
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or not path.is_file():
+        raise ConfigError(f"grid={name}: {nearest(name, [p.stem for p in GRIDS.glob('*.yaml')], 'grid')}")
+    return path
+
+
+def load_grid(name: str) -> Grid:
+    """Return the grid in a file, every task, preset, method and key checked."""
+    path = grid_path(name)
+    data = read_yaml(path)
+    try:
+        return _grid(path, data)
+    except ConfigError as error:
+        raise ConfigError(f"{_shown(path)}: {error}") from error
+
+
+def _shown(path: Path) -> str:
+    try:
+        return str(path.resolve().relative_to(CONFIGS.parent))
+    except ValueError:
+        return str(path)
+
+
+def _grid(path: Path, data: dict[str, Any]) -> Grid:
+    _check_keys(data, GRID_KEYS)
+    if "parts" in data and any(key in data for key in PART_KEYS):
+        raise ConfigError("give either 'parts' or tasks and preset at the top, not both")
+    blocks = _typed("parts", data["parts"], list) if "parts" in data else [data]
+    axes: dict[str, tuple[Any, ...]] = {}
+    parts = tuple(_part(_typed("parts", block, dict), axes, top="parts" not in data) for block in blocks)
+    methods = [match_name(str(m), list(METHODS), "method") for m in _as_list(data.get("methods", list(METHODS)))]
+    seeds = data.get("seeds", 1)
+    seeds = [*_as_list(seeds), ""] if isinstance(seeds, list) else [seeds]  # a list of one is that seed, not a count
+    grid = Grid(
+        name=path.stem,
+        source=_shown(path),
+        parts=parts,
+        methods=tuple(methods),
+        seeds=tuple(parse_seeds(",".join(map(str, seeds)))),
+        axes=axes,
+        cluster=data.get("cluster"),
+        pack=parse_pack(data.get("pack", 1)),
+        pack_mode=parse_pack_mode(data["pack.mode"]) if "pack.mode" in data else None,
+        resources=_typed("resources", data.get("resources", {}), dict),
+    )
+    refuse_repeats("methods", grid.methods)
+    refuse_repeats("tasks", grid.tasks)
+    return grid
+
+
+def _part(block: dict[str, Any], axes: dict[str, tuple[Any, ...]], *, top: bool) -> Part:
+    if not top:
+        _check_keys(block, PART_KEYS)
+    if not block.get("tasks"):
+        raise ConfigError("no tasks; name them as in `tasks: [catch]`")
+    tasks = tuple(validate_task(str(task)) for task in _as_list(block["tasks"]))
+    agent: dict[str, Any] = {}
+    for key, value in flatten(_typed("agent", block.get("agent") or {}, dict)).items():
+        if isinstance(value, list) and _is_scalar(key):
+            axes[key] = _axis(key, typing.cast("list[Any]", value))
+        else:
+            agent[key] = _value(key, value)
+    per_task: dict[str, dict[str, Any]] = {}
+    for task, settings in _typed("per_task", block.get("per_task") or {}, dict).items():
+        if task not in tasks:
+            raise ConfigError(f"per_task: {nearest(task, tasks, 'task')}")
+        flat = flatten(_typed(f"per_task.{task}", settings, dict))
+        per_task[task] = {key: _value(key, value) for key, value in flat.items()}
+    return Part(tasks, parse_presets(_as_list(block.get("preset", []))), agent, per_task)
+
+
+def parse_presets(names: Sequence[Any]) -> tuple[str, ...]:
+    """Return the presets' names, each checked."""
+    for name in names:
+        if name not in presets():
+            raise ConfigError(nearest(str(name), presets(), "preset"))
+    return tuple(names)
+
+
+def parse_pack(value: Any) -> int | str:
+    """Return `auto` or the number of runs per job."""
+    text = str(value)
+    if text == "auto":
+        return text
+    if not re.fullmatch(r"[0-9]{1,4}", text) or int(text) < 1:
+        raise ConfigError(f"pack={text}: a number of runs from 1, or auto, is expected")
+    return int(text)
+
+
+def parse_pack_mode(value: Any) -> str:
+    """Return `vmap` or `process`."""
+    if value not in ("vmap", "process"):
+        raise ConfigError(f"pack.mode={value}: {nearest(str(value), ['vmap', 'process'], 'mode')}")
+    return str(value)
+
+
+def _check_keys(data: Mapping[str, Any], allowed: Sequence[str]) -> None:
+    for key in data:
+        if key not in allowed:
+            raise ConfigError(nearest(key, allowed, "key"))
+
+
+def _typed(key: str, value: Any, kind: type) -> Any:
+    if not isinstance(value, kind):
+        expected = {dict: "a mapping", list: "a list"}[kind]
+        raise ConfigError(f"{key}: {expected} is expected, got {value!r}")
+    return value
+
+
+def _as_list(value: Any) -> list[Any]:
+    return typing.cast("list[Any]", value) if isinstance(value, list) else [value]
+
+
+def _free_key(key: str) -> str:
+    """Return a key of the agent that a grid may set; task, seed and method are the grid's own axes."""
+    if key in SET_BY_GRID:
+        raise ConfigError(f"agent.{key}: the grid sets it; use {SET_BY_GRID[key]}=")
+    if key not in FIELD_TYPES:
+        raise ConfigError(f"agent.{key}: {nearest_key(key)}")
+    return key
+
+
+def _value(key: str, value: Any) -> Any:
+    """Return a setting of the agent in the type its key has; errors begin with `agent.KEY`."""
+    _free_key(key)
+    try:
+        return parse_value(key, value)
+    except ConfigError as error:
+        raise ConfigError(f"agent.{error}") from error
+
+
+def _is_scalar(key: str) -> bool:
+    return typing.get_origin(FIELD_TYPES.get(_free_key(key))) is not tuple
+
+
+def _axis(key: str, values: Sequence[Any]) -> tuple[Any, ...]:
+    parsed = [_value(key, value) for value in values]
+    refuse_repeats(f"agent.{key}", parsed)
+    if not parsed:
+        raise ConfigError(f"agent.{key}: the list is empty")
+    for value in parsed:
+        if not re.fullmatch(r"[A-Za-z0-9_.+-]+", spell(value)):
+            raise ConfigError(f"agent.{key}: {value!r} cannot name a folder; an axis takes letters, digits, . + - _")
+    return tuple(parsed)
+
+
+def spell(value: Any) -> str:
+    """Return an axis value as it appears in a folder name: `0.001`, `true`, `bfloat16`."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def configure(grid: Grid, command: Command) -> Grid:
+    """Return the grid with a command line's settings applied: selection, presets, overrides, axes, packs."""
+    settings = command.settings
+    if "tasks" in settings:
+        grid = _select_tasks(grid, settings["tasks"])
+    if "methods" in settings:
+        methods = [match_name(text, grid.methods, "method") for text in comma_list("methods", settings["methods"])]
+        refuse_repeats("methods", methods)
+        grid = replace(grid, methods=tuple(methods))
+    if "seeds" in settings:
+        grid = replace(grid, seeds=tuple(parse_seeds(settings["seeds"])))
+    if "preset" in settings:
+        names = parse_presets(comma_list("preset", settings["preset"]))
+        grid = replace(grid, parts=tuple(replace(part, presets=names) for part in grid.parts))
+    if "pack" in settings:
+        grid = replace(grid, pack=parse_pack(settings["pack"]))
+    if "pack.mode" in settings:
+        grid = replace(grid, pack_mode=parse_pack_mode(settings["pack.mode"]))
+    return _override(grid, command.agent)
+
+
+def _select_tasks(grid: Grid, text: str) -> Grid:
+    tasks = [_in_grid(grid, name) for name in comma_list("tasks", text)]
+    refuse_repeats("tasks", tasks)
+    kept = [replace(part, tasks=tuple(task for task in part.tasks if task in tasks)) for part in grid.parts]
+    return replace(grid, parts=tuple(part for part in kept if part.tasks))
+
+
+def _in_grid(grid: Grid, name: str) -> str:
+    try:
+        return match_name(name, grid.tasks, "task")
+    except ConfigError as error:
+        if name in grid.tasks or not _exists(name):
+            raise
+        raise ConfigError(f"task {name!r} is not in {grid.source}; write a grid file that names it") from error
+
+
+def _exists(task: str) -> bool:
+    try:
+        return bool(validate_task(task))
+    except ConfigError:
+        return False
+
+
+def _override(grid: Grid, overrides: Mapping[str, str]) -> Grid:
+    single: dict[str, Any] = {}
+    axes = {key: values for key, values in grid.axes.items() if key not in overrides}
+    for key, text in overrides.items():
+        if "," in text and _is_scalar(key):
+            axes[key] = _axis(key, comma_list(f"agent.{key}", text))
+        else:
+            single[key] = _value(key, text)
+    parts = tuple(
+        replace(
+            part,
+            agent=part.agent | single,
+            per_task={task: _without(settings, single) for task, settings in part.per_task.items()},
+        )
+        for part in grid.parts
+    )
+    return replace(grid, parts=parts, axes=axes)
+
+
+def _without(settings: Mapping[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in keys}
+
+
+def expand(grid: Grid) -> list[Run]:
+    """List the grid's runs, seed 0 of every task and method before seed 1, so that a half-done study is balanced."""
+    variants = [dict(zip(grid.axes, values, strict=True)) for values in itertools.product(*grid.axes.values())]
+    cells: list[tuple[str, str, Config]] = []
+    for part in grid.parts:
+        for task in part.tasks:
+            configs = [_task_config(part, task, variant) for variant in variants]
+            for method in grid.methods:
+                for variant, config in zip(variants, configs, strict=True):
+                    cells.append((task, _method_name(method, variant), _with(config, harmony=METHODS[method])))
+    return [Run(task, method, seed, _with(config, seed=seed)) for seed in grid.seeds for task, method, config in cells]
+
+
+def _with(config: Config, **values: Any) -> Config:
+    return config.model_copy(update=values)
+
+
+def _task_config(part: Part, task: str, variant: Mapping[str, Any]) -> Config:
+    overrides = {**part.agent, **part.per_task.get(task, {}), **variant}
+    try:
+        return make_config(part.presets, overrides | {"task": task})
+    except ConfigError as error:
+        message = str(error)
+        raise ConfigError(f"agent.{message}" if message.split(":")[0] in overrides else message) from error
+
+
+def _method_name(method: str, variant: Mapping[str, Any]) -> str:
+    if not variant:
+        return method
+    return f"{method}@" + ",".join(f"{key}={spell(value)}" for key, value in variant.items())
