@@ -22,6 +22,7 @@ help:
 	@echo "make slurm-demo   the demo's Catch runs through a real one-machine Slurm (Debian/Ubuntu, root)"
 	@echo "make bench        benchmarks, as JSON on stdout"
 	@echo "make venv         only the environment in .venv (EXTRAS=cuda12|cuda13|dmc|crafter, PYTHON=python3.12)"
+	@echo "make dev          the same with the development tools"
 	@echo "make lock         resolve constraints.txt anew"
 	@echo "make clean        remove .venv and caches; runs/ and report/ stay"
 
