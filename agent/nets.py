@@ -1,0 +1,201 @@
+"""Layers, MLPs, and the encoder and decoder of images and vectors.
+
+A layer computes in the type of its kernel: `in_compute_dtype` casts kernels once per update. Layer norms compute in
+float32 always, and what a layer without norm returns is float32.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+ConvForm = Literal["lax", "matmul"]
+Tree = TypeVar("Tree")
+
+NORM_EPS = 1e-3
+# Standard deviation of a unit normal that is cut at two standard deviations.
+TRUNCATED_STD = 0.87962566103423978
+
+
+def truncated_normal(
+    shape: Sequence[int], *, fan_in: int, fan_out: int, scale: float = 1.0, key: PRNGKeyArray
+) -> Float[Array, "..."]:
+    """Return a kernel with standard deviation sqrt(scale / mean fan), drawn within two raw standard deviations."""
+    std = math.sqrt(scale * 2 / (fan_in + fan_out)) / TRUNCATED_STD
+    return std * jax.random.truncated_normal(key, -2.0, 2.0, tuple(shape))
+
+
+def uniform(
+    shape: Sequence[int], *, fan_in: int, fan_out: int, scale: float = 1.0, key: PRNGKeyArray
+) -> Float[Array, "..."]:
+    """Return a kernel uniform within ±sqrt(3 scale / mean fan)."""
+    bound = math.sqrt(3 * scale * 2 / (fan_in + fan_out))
+    return jax.random.uniform(key, tuple(shape), minval=-bound, maxval=bound)
+
+
+def in_compute_dtype(module: Tree, dtype: jnp.dtype) -> Tree:
+    """Return the module with every kernel in `dtype`; norms, biases and all other parameters stay float32."""
+
+    def cast(path: tuple, leaf: Array) -> Array:
+        return leaf.astype(dtype) if getattr(path[-1], "name", None) == "kernel" else leaf
+
+    return jax.tree_util.tree_map_with_path(cast, module)
+
+
+class Norm(eqx.Module):
+    """Layer norm over the last axis: epsilon 1e-3 inside the root, biased variance, float32."""
+
+    scale: Float[Array, " size"]
+    bias: Float[Array, " size"]
+
+    def __init__(self, size: int):
+        self.scale = jnp.ones(size)
+        self.bias = jnp.zeros(size)
+
+    def __call__(self, x: Float[Array, "*batch size"]) -> Float[Array, "*batch size"]:
+        x = x.astype(jnp.float32)
+        x = x - x.mean(-1, keepdims=True)
+        variance = jnp.square(x).mean(-1, keepdims=True)
+        return x * jax.lax.rsqrt(variance + NORM_EPS) * self.scale + self.bias
+
+
+class Dense(eqx.Module):
+    """Linear without bias, layer norm, silu."""
+
+    kernel: Float[Array, "inputs outputs"]
+    norm: Norm
+
+    def __init__(self, inputs: int, outputs: int, *, key: PRNGKeyArray):
+        self.kernel = truncated_normal((inputs, outputs), fan_in=inputs, fan_out=outputs, key=key)
+        self.norm = Norm(outputs)
+
+    def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
+        return self.activate(x.astype(self.kernel.dtype) @ self.kernel)
+
+    def activate(self, x: Float[Array, "*batch outputs"]) -> Float[Array, "*batch outputs"]:
+        """Norm and silu of what the kernel gives, in the kernel's type."""
+        return jax.nn.silu(self.norm(x)).astype(self.kernel.dtype)
+
+
+class Linear(eqx.Module):
+    """Linear with bias, neither norm nor activation: an output layer. `scale` 0 makes the kernel start at zero."""
+
+    kernel: Float[Array, "inputs outputs"]
+    bias: Float[Array, " outputs"]
+
+    def __init__(self, inputs: int, outputs: int, *, scale: float = 1.0, key: PRNGKeyArray):
+        self.kernel = uniform((inputs, outputs), fan_in=inputs, fan_out=outputs, scale=scale, key=key)
+        self.bias = jnp.zeros(outputs)
+
+    def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
+        return (x.astype(self.kernel.dtype) @ self.kernel).astype(jnp.float32) + self.bias
+
+
+class MLP(eqx.Module):
+    """A stack of dense layers of one width."""
+
+    layers: tuple[Dense, ...]
+
+    def __init__(self, inputs: int, units: int, layers: int, *, key: PRNGKeyArray):
+        sizes = [inputs, *[units] * layers]
+        keys = jax.random.split(key, layers)
+        self.layers = tuple(Dense(a, b, key=k) for a, b, k in zip(sizes[:-1], sizes[1:], keys, strict=True))
+
+    def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch units"]:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def conv(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "4 4 i o"], form: ConvForm
+) -> Float[Array, "n h2 w2 o"]:
+    """Return the 4×4 stride-2 SAME convolution of images with even sides, halving them."""
+    if form == "lax":
+        return jax.lax.conv_general_dilated(x, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    n, h, w, c = x.shape
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    # A 4×4 window at even offsets is 2×2 blocks of 2×2 pixels.
+    blocks = x.reshape(n, h // 2 + 1, 2, w // 2 + 1, 2, c).transpose(0, 1, 3, 2, 4, 5)
+    blocks = blocks.reshape(n, h // 2 + 1, w // 2 + 1, 4 * c)
+    patches = jnp.concatenate(
+        [blocks[:, :-1, :-1], blocks[:, :-1, 1:], blocks[:, 1:, :-1], blocks[:, 1:, 1:]], axis=-1
+    )
+    weights = kernel.reshape(2, 2, 2, 2, c, -1).transpose(0, 2, 1, 3, 4, 5).reshape(16 * c, -1)
+    return patches @ weights
+
+
+def conv_transpose(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "4 4 o i"], form: ConvForm
+) -> Float[Array, "n h2 w2 o"]:
+    """Return the 4×4 stride-2 SAME transposed convolution (kernel [h, w, out, in], not flipped), doubling the sides."""
+    if form == "lax":
+        numbers = ("NHWC", "HWOI", "NHWC")
+        return jax.lax.conv_transpose(x, kernel, (2, 2), "SAME", dimension_numbers=numbers)
+    n, h, w, c = x.shape
+    out = kernel.shape[2]
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    patches = jnp.concatenate([x[:, :-1, :-1], x[:, :-1, 1:], x[:, 1:, :-1], x[:, 1:, 1:]], axis=-1)
+    # Between inputs i-1 and i lie outputs 2i-1 (taps 1 and 3) and 2i (taps 0 and 2).
+    taps = kernel.reshape(2, 2, 2, 2, out, c)[:, ::-1, :, ::-1]
+    weights = taps.transpose(0, 2, 5, 1, 3, 4).reshape(4 * c, 4 * out)
+    y = (patches @ weights).reshape(n, h + 1, w + 1, 2, 2, out)
+    return y.transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * h + 2, 2 * w + 2, out)[:, 1:-1, 1:-1]
+
+
+class Conv(eqx.Module):
+    """4×4 stride-2 convolution without bias, layer norm over channels, silu."""
+
+    kernel: Float[Array, "4 4 i o"]
+    norm: Norm
+    form: ConvForm = eqx.field(static=True)
+
+    def __init__(self, inputs: int, outputs: int, form: ConvForm, *, key: PRNGKeyArray):
+        self.kernel = truncated_normal((4, 4, inputs, outputs), fan_in=16 * inputs, fan_out=16 * outputs, key=key)
+        self.norm = Norm(outputs)
+        self.form = form
+
+    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h2 w2 o"]:
+        x = conv(x.astype(self.kernel.dtype), self.kernel, self.form)
+        return jax.nn.silu(self.norm(x)).astype(self.kernel.dtype)
+
+
+class ConvTranspose(eqx.Module):
+    """4×4 stride-2 transposed convolution: with layer norm and silu, or (`last`) with a bias only."""
+
+    kernel: Float[Array, "4 4 o i"]
+    norm: Norm | None
+    bias: Float[Array, " o"] | None
+    form: ConvForm = eqx.field(static=True)
+
+    def __init__(
+        self, inputs: int, outputs: int, form: ConvForm, *, last: bool, scale: float = 1.0, key: PRNGKeyArray
+    ):
+        fans = {"fan_in": 16 * inputs, "fan_out": 16 * outputs}
+        shape = (4, 4, outputs, inputs)
+        self.kernel = uniform(shape, **fans, scale=scale, key=key) if last else truncated_normal(shape, **fans, key=key)
+        self.norm = None if last else Norm(outputs)
+        self.bias = jnp.zeros(outputs) if last else None
+        self.form = form
+
+    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h2 w2 o"]:
+        x = conv_transpose(x.astype(self.kernel.dtype), self.kernel, self.form)
+        if self.norm is None:
+            return x.astype(jnp.float32) + self.bias
+        return jax.nn.silu(self.norm(x)).astype(self.kernel.dtype)
+
+
+def stages(size: tuple[int, ...], minres: int) -> int:
+    """Return how often an image [height, width, channels] halves until its side is `minres`.
+
+    Raises: ValueError when it is not square or never arrives there.
+    """
+    height, width = size[0], size[1]
+    count = round(math.log2(height / minres)) if height >= minres else -1
+    if height != width or count < 1 or minres * 2**count != height:
+        raise ValueError(f"image {list(size)}: expected a square of {minres}·2^k pixels a side, k at least 1")
+    return count
