@@ -131,7 +131,7 @@ class Atari:
         self._running = not (over or limit)
         return record(
             {"image": self._shrink(self._pooled)},
-            reward,
+            float(reward),
             last=over or limit,
             terminal=over or (limit and self._limit_is_terminal),
         )
