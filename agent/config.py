@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from agent.schema import Config
-from agent.tasks import ATARI_100K, CATCH, METAWORLD, OPEN_SUITES, SUITES
+from agent.tasks import ATARI_100K, ATARI_UNPLAYABLE, CATCH, METAWORLD, OPEN_SUITES, SUITES
 
 __all__ = ["Config", "ConfigError"]
 
@@ -107,7 +107,8 @@ def _validate_rom(task: str) -> None:
     spec = importlib.util.find_spec("ale_py")
     if spec is None or spec.origin is None:
         raise ConfigError(nearest(task, ATARI_100K, "task"))
-    roms = {f"atari_{path.stem}" for path in (Path(spec.origin).parent / "roms").glob("*.bin")}
+    stems = {path.stem for path in (Path(spec.origin).parent / "roms").glob("*.bin")}
+    roms = {f"atari_{stem}" for stem in stems.difference(ATARI_UNPLAYABLE)}
     if task not in roms:
         raise ConfigError(nearest(task, {*ATARI_100K, *roms}, "task"))
 

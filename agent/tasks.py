@@ -7,6 +7,9 @@ ATARI_100K_GAMES = (
 )
 ATARI_100K: tuple[str, ...] = tuple(f"atari_{game}" for game in ATARI_100K_GAMES.split())
 
+# ROMs in ale-py's wheel that its single-player interface cannot load (it ends the process).
+ATARI_UNPLAYABLE: tuple[str, ...] = ("combat", "joust", "maze_craze", "warlords")
+
 METAWORLD_NAMES = (
     "assembly basketball bin_picking box_close button_press_topdown button_press_topdown_wall button_press "
     "button_press_wall coffee_button coffee_pull coffee_push dial_turn disassemble door_close door_lock door_open "

@@ -12,6 +12,7 @@ import numpy as np
 from ale_py import Action, ALEInterface, LoggerMode, roms
 
 from agent.envs.base import ArraySpec, DiscreteAction, EnvironmentFault, EnvSpec, Step, check_seed, discrete, record
+from agent.tasks import ATARI_UNPLAYABLE
 
 ROM_OF_GAME = {"james_bond": "jamesbond"}
 
@@ -22,7 +23,8 @@ ALEInterface.setLoggerMode(LoggerMode.Error)
 def games() -> list[str]:
     """List every game that can be played: our names where they differ from the ROM's, the ROM's otherwise."""
     ours = {rom: game for game, rom in ROM_OF_GAME.items()}
-    return sorted(ours.get(rom, rom) for rom in roms.get_all_rom_ids() if rom)
+    playable = (rom for rom in roms.get_all_rom_ids() if rom and rom not in ATARI_UNPLAYABLE)
+    return sorted(ours.get(rom, rom) for rom in playable)
 
 
 def rom_of(game: str) -> str:
@@ -32,7 +34,7 @@ def rom_of(game: str) -> str:
     """
     rom = ROM_OF_GAME.get(game, game)
     known = games()
-    if rom not in roms.get_all_rom_ids():
+    if rom not in roms.get_all_rom_ids() or rom in ATARI_UNPLAYABLE:
         near = get_close_matches(game, known, 1, 0.5)
         hint = f"; did you mean 'atari_{near[0]}'?" if near else ""
         raise ValueError(f"unknown task 'atari_{game}'{hint} ({len(known)} Atari games in ale-py)")

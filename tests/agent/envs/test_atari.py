@@ -47,6 +47,11 @@ def test_the_26_games_and_every_other_rom_can_be_named():
     assert rom_of("james_bond") == rom_of("jamesbond") == "jamesbond"
 
 
+def test_a_rom_for_two_players_only_is_refused_before_the_emulator_ends_the_process():
+    with pytest.raises(ValueError, match="unknown task 'atari_combat'"):
+        Atari("combat", 0)
+
+
 def test_an_unknown_game_names_the_nearest_and_their_number():
     with pytest.raises(ValueError, match=r"unknown task 'atari_pnog'; did you mean 'atari_pong'\? \(\d+ Atari games"):
         Atari("pnog", 0)
