@@ -1,5 +1,6 @@
 """Behaviour learned in imagination: trajectories, lambda-returns, and the losses of actor and critic."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -33,14 +34,15 @@ class DiscreteActor(eqx.Module):
         """Return noise for one action per batch entry."""
         return sampler.categorical_noise(key, batch)
 
-    @staticmethod
-    def draw(policy: OneHot, noise: Array, sampler: Sampler) -> Float[Array, "*batch action"]:
+    def act(
+        self, features: Float[Array, "*batch features"], noise: Array, sampler: Sampler
+    ) -> Float[Array, "*batch action"]:
         """Return a one-hot action."""
-        return policy.sample(noise, sampler)
+        return self(features).sample(noise, sampler)
 
     def entropy_bounds(self) -> tuple[float, float]:
         """Smallest and largest entropy of an action."""
-        return OneHot(self.out.bias).entropy_bounds()
+        return 0.0, math.log(self.out.bias.shape[-1])
 
 
 class ContinuousActor(eqx.Module):
@@ -61,15 +63,17 @@ class ContinuousActor(eqx.Module):
         """Return noise for one action per batch entry."""
         return sampler.normal_noise(key, (*batch, *self.out.bias.shape))
 
-    @staticmethod
-    def draw(policy: Normal, noise: Array, sampler: Sampler) -> Float[Array, "*batch action"]:
+    def act(
+        self, features: Float[Array, "*batch features"], noise: Array, sampler: Sampler
+    ) -> Float[Array, "*batch action"]:
         """Return an action; its gradient reaches mean and deviation."""
-        return policy.sample(noise)
+        return self(features).sample(noise)
 
     def entropy_bounds(self) -> tuple[float, float]:
         """Entropies at the smallest and largest deviation."""
-        mean = jnp.zeros_like(self.out.bias)
-        return Normal(mean, mean + self.minstd).entropy(), Normal(mean, mean + self.maxstd).entropy()
+        unit = 0.5 * math.log(2 * math.pi * math.e)
+        size = self.out.bias.shape[-1]
+        return size * (unit + math.log(self.minstd)), size * (unit + math.log(self.maxstd))
 
 
 Actor = DiscreteActor | ContinuousActor
@@ -113,7 +117,7 @@ def imagine(
     stoch_noise = sampler.categorical_noise(stoch_key, (horizon, batch, config.rssm.stoch))
 
     def act(state: Latent, noise: Array) -> Float[Array, "batch action"]:
-        return actor.draw(actor(jax.lax.stop_gradient(state.features)), noise, sampler)
+        return actor.act(jax.lax.stop_gradient(state.features), noise, sampler)
 
     def step(prev: tuple[Latent, Array], noises: tuple[Array, Array]) -> tuple:
         state = model.rssm.img_step(*prev, noises[0], sampler)

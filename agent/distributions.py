@@ -94,10 +94,6 @@ class OneHot(NamedTuple):
         """Divergence of `self` from `other`, each variable."""
         return (self.probs * (self.logits - other.logits)).sum(-1)
 
-    def entropy_bounds(self) -> tuple[float, float]:
-        """Smallest and largest entropy such a variable can have."""
-        return 0.0, math.log(self.logits.shape[-1])
-
 
 def two_hot_bins(count: int) -> Float[Array, " bins"]:
     """Return `count` evenly spaced points of symlog space from -20 to 20."""

@@ -23,7 +23,8 @@ class Harmony(eqx.Module):
         named = {"reward": self.reward, "image": self.image, "dyn": self.dyn}
         out = {}
         for name, s in named.items():
-            out |= {f"harmony/{name}_s": s, f"harmony/{name}_weight": jnp.exp(-s), f"harmony/{name}_sigma": jnp.exp(s / 2)}
+            out |= {f"harmony/{name}_s": s, f"harmony/{name}_weight": jnp.exp(-s)}
+            out[f"harmony/{name}_sigma"] = jnp.exp(s / 2)
         return out
 
 

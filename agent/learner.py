@@ -1,21 +1,21 @@
 """One run's learning state, the pure update of it, and the policy; `vmap` over runs happens here and nowhere else."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped, UInt32
 
 from agent import behavior, optim
-from agent.behavior import Actor, ReturnScale, Trajectory, make_actor
+from agent.behavior import Actor, ActorOutputs, CriticOutputs, ReturnScale, Trajectory, make_actor
 from agent.config import Config
 from agent.distributions import DRAW, Sampler
 from agent.envs.base import EnvSpec
 from agent.metrics import train_metrics
 from agent.nets import ConvForm, in_compute_dtype
-from agent.rssm import RSSM
-from agent.world_model import Batch, Carry, Encoder, TwoHotHead, WorldModel, world_model_loss
+from agent.rssm import RSSM, Latent
+from agent.world_model import Batch, Carry, Encoder, ModelOutputs, TwoHotHead, WorldModel, world_model_loss
 
 Metrics = dict[str, Float[Array, ""]]
 
@@ -103,34 +103,17 @@ def train_step(
     """
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.updates)
     model_key, imagine_key = jax.random.split(key)
-    dtype = compute_dtype(config)
-
-    def model_loss(model: WorldModel) -> tuple:
-        model = in_compute_dtype(model, dtype)
-        return world_model_loss(model, batch, carry, state.harmony, config, sampler=sampler, key=model_key)
-
-    (_, seen), grads = jax.value_and_grad(model_loss, has_aux=True)(state.model)
+    (_, seen), grads = model_gradient(state, batch, carry, config=config, sampler=sampler, key=model_key)
     model, model_opt, model_norm = optim.update(state.model, grads, state.model_opt, config.model_opt)
 
-    fast = in_compute_dtype(model, dtype)
-    critic = in_compute_dtype(state.critic, dtype)
-    start = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), jax.lax.stop_gradient(seen.post))
-    is_terminal = batch["is_terminal"].astype(jnp.float32).reshape(-1)
-
-    def imagined(actor: Actor) -> Trajectory:
-        return behavior.imagine(fast, actor, start, is_terminal, config, sampler=sampler, key=imagine_key)
-
-    def actor_loss(actor: Actor) -> tuple:
-        return behavior.actor_loss(in_compute_dtype(actor, dtype), imagined, fast, critic, state.scale, config)
-
-    (actor_value, acted), grads = jax.value_and_grad(actor_loss, has_aux=True)(state.actor)
+    start, is_terminal = imagination_start(seen.post, batch)
+    updated = state._replace(model=model)
+    (actor_value, acted), grads = actor_gradient(
+        updated, start, is_terminal, config=config, sampler=sampler, key=imagine_key
+    )
     actor, actor_opt, actor_norm = optim.update(state.actor, grads, state.actor_opt, config.actor_opt)
 
-    def critic_loss(critic: TwoHotHead) -> tuple:
-        pair = in_compute_dtype((critic, state.slow), dtype)
-        return behavior.critic_loss(*pair, acted.trajectory, acted.scores.returns, config)
-
-    (critic_value, judged), grads = jax.value_and_grad(critic_loss, has_aux=True)(state.critic)
+    (critic_value, judged), grads = critic_gradient(state, acted.trajectory, acted.scores.returns, config=config)
     critic, critic_opt, critic_norm = optim.update(state.critic, grads, state.critic_opt, config.critic_opt)
     slow = behavior.update_slow(state.slow, critic, state.updates, config)
 
@@ -144,6 +127,58 @@ def train_step(
     losses = {"actor": actor_value, "critic": critic_value}
     report = train_metrics(state.model.harmony, batch, seen, acted, judged, losses, norms) if metrics else {}
     return Update(new, next_carry, finite, report)
+
+
+def model_gradient(
+    state: TrainState, batch: Batch, carry: Carry, *, config: Config, sampler: Sampler, key: PRNGKeyArray
+) -> tuple[tuple[Float[Array, ""], ModelOutputs], WorldModel]:
+    """Return the world model's loss with what it computed, and the loss's gradient."""
+
+    def loss(model: WorldModel) -> tuple[Float[Array, ""], ModelOutputs]:
+        model = in_compute_dtype(model, compute_dtype(config))
+        return world_model_loss(model, batch, carry, state.harmony, config, sampler=sampler, key=key)
+
+    return jax.value_and_grad(loss, has_aux=True)(state.model)
+
+
+def imagination_start(post: Latent, batch: Batch) -> tuple[Latent, Float[Array, " starts"]]:
+    """Return every posterior state of the batch as one row of starts, detached, and whether its episode ended there."""
+    start = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), jax.lax.stop_gradient(post))
+    return start, batch["is_terminal"].astype(jnp.float32).reshape(-1)
+
+
+def actor_gradient(
+    state: TrainState,
+    start: Latent,
+    is_terminal: Float[Array, " starts"],
+    *,
+    config: Config,
+    sampler: Sampler,
+    key: PRNGKeyArray,
+) -> tuple[tuple[Float[Array, ""], ActorOutputs], Actor]:
+    """Return the actor's loss in imagination with what it computed, and the loss's gradient."""
+    dtype = compute_dtype(config)
+    model, critic = in_compute_dtype((state.model, state.critic), dtype)
+
+    def imagined(actor: Actor) -> Trajectory:
+        return behavior.imagine(model, actor, start, is_terminal, config, sampler=sampler, key=key)
+
+    def loss(actor: Actor) -> tuple[Float[Array, ""], ActorOutputs]:
+        return behavior.actor_loss(in_compute_dtype(actor, dtype), imagined, model, critic, state.scale, config)
+
+    return jax.value_and_grad(loss, has_aux=True)(state.actor)
+
+
+def critic_gradient(
+    state: TrainState, trajectory: Trajectory, returns: Float[Array, "horizon starts"], *, config: Config
+) -> tuple[tuple[Float[Array, ""], CriticOutputs], TwoHotHead]:
+    """Return the critic's loss on a trajectory with what it computed, and the loss's gradient."""
+
+    def loss(critic: TwoHotHead) -> tuple[Float[Array, ""], CriticOutputs]:
+        fast, slow = in_compute_dtype((critic, state.slow), compute_dtype(config))
+        return behavior.critic_loss(fast, slow, trajectory, returns, config)
+
+    return jax.value_and_grad(loss, has_aux=True)(state.critic)
 
 
 TrainFunction = Callable[[TrainState, Batch, Carry], Update]
@@ -190,7 +225,7 @@ def policy(
     embed = params.encoder(obs)
     latent = params.rssm.obs_step(carry.latent, carry.action, embed, is_first, noise, sampler)
     noise = params.actor.noise(action_key, (len(is_first),), sampler)
-    action = params.actor.draw(params.actor(latent.features), noise, sampler)
+    action = params.actor.act(latent.features, noise, sampler)
     return action, Carry(latent, action)
 
 

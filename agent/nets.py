@@ -184,9 +184,11 @@ class ConvTranspose(eqx.Module):
 
     def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h2 w2 o"]:
         x = conv_transpose(x.astype(self.kernel.dtype), self.kernel, self.form)
-        if self.norm is None:
+        if self.bias is not None:
             return x.astype(jnp.float32) + self.bias
-        return jax.nn.silu(self.norm(x)).astype(self.kernel.dtype)
+        if self.norm is not None:
+            return jax.nn.silu(self.norm(x)).astype(self.kernel.dtype)
+        return x
 
 
 def stages(size: tuple[int, ...], minres: int) -> int:

@@ -17,12 +17,12 @@ BETA2 = 0.999
 class AdamState(NamedTuple):
     """Updates made, and the moments of the gradient, parameters joined in the pytree's order."""
 
-    count: Int[Array, ""]
+    updates: Int[Array, ""]
     mu: Float[Array, " parameters"]
     nu: Float[Array, " parameters"]
 
 
-def init(params: Params) -> AdamState:
+def init(params: object) -> AdamState:
     """Return the state before the first update."""
     flat, _ = ravel_pytree(params)
     return AdamState(jnp.zeros((), jnp.int32), jnp.zeros_like(flat), jnp.zeros_like(flat))
@@ -39,10 +39,10 @@ def update(
     grad, _ = ravel_pytree(grads)
     norm = jnp.sqrt(jnp.square(grad).sum())
     grad = jnp.where(norm < settings.clip, grad, grad / norm * settings.clip)
-    count = state.count + 1
+    updates = state.updates + 1
     mu = BETA1 * state.mu + (1 - BETA1) * grad
     nu = BETA2 * state.nu + (1 - BETA2) * jnp.square(grad)
-    steps = count.astype(jnp.float32)
+    steps = updates.astype(jnp.float32)
     mean = mu / (1 - BETA1**steps)
     root = jnp.sqrt(nu / (1 - BETA2**steps))
-    return unravel(flat - settings.lr * mean / (root + settings.eps)), AdamState(count, mu, nu), norm
+    return unravel(flat - settings.lr * mean / (root + settings.eps)), AdamState(updates, mu, nu), norm

@@ -25,8 +25,13 @@ class Latent(NamedTuple):
         return jnp.concatenate([self.deter, flat(self.stoch)], -1)
 
 
+def clip_action(action: Float[Array, "*batch action"], limit: float) -> Float[Array, "*batch action"]:
+    """Return the action scaled into ±limit entry by entry; no gradient through the scale."""
+    return action * jax.lax.stop_gradient(limit / jnp.maximum(limit, jnp.abs(action)))
+
+
 class GRU(eqx.Module):
-    """A gated cell: one kernel over concat(deter, x) with a joint norm gives reset, candidate, update, in this order."""
+    """A gated cell: one kernel over concat(deter, x) with a joint norm gives reset, candidate, update, in order."""
 
     kernel: Float[Array, "inputs gates"]
     norm: Norm
@@ -87,11 +92,6 @@ class RSSM(eqx.Module):
         state = Latent(deter, jnp.zeros_like(prior.logits), prior.mode())
         return jax.tree.map(lambda x: jnp.broadcast_to(x, (batch, *x.shape)), state)
 
-    def clip(self, action: Float[Array, "*batch action"]) -> Float[Array, "*batch action"]:
-        """Return the action scaled into ±action_clip entry by entry; no gradient through the scale."""
-        limit = self.settings.action_clip
-        return action * jax.lax.stop_gradient(limit / jnp.maximum(limit, jnp.abs(action)))
-
     def prior(self, deter: Float[Array, "*batch deter"]) -> OneHot:
         """Return the distribution of stoch before the observation is seen."""
         return self._unimix(self.img_stats(self.img_out(deter)))
@@ -106,7 +106,7 @@ class RSSM(eqx.Module):
 
     def transition(self, prev: Latent, action: Float[Array, "*batch action"]) -> Float[Array, "*batch deter"]:
         """Return the next deterministic state."""
-        x = jnp.concatenate([flat(prev.stoch), self.clip(action)], -1)
+        x = jnp.concatenate([flat(prev.stoch), clip_action(action, self.settings.action_clip)], -1)
         return self.gru(prev.deter, self.img_in(x))
 
     def img_step(self, prev: Latent, action: Float[Array, "*batch action"], noise: Array, sampler: Sampler) -> Latent:
@@ -162,10 +162,3 @@ class RSSM(eqx.Module):
 
         _, outputs = jax.lax.scan(step, start, (*by_time, noise))
         return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), outputs)
-
-
-class Imagined(NamedTuple):
-    """What imagination returns, time first: H+1 states and the actions taken in them."""
-
-    states: Latent
-    actions: Float[Array, "time batch action"]

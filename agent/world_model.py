@@ -9,15 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
 from agent.config import Config
-from agent.distributions import (
-    Bernoulli,
-    OneHot,
-    Sampler,
-    TwoHot,
-    squared_error,
-    symlog,
-    symlog_squared_error,
-)
+from agent.distributions import Bernoulli, OneHot, Sampler, TwoHot, squared_error, symlog, symlog_squared_error
 from agent.envs.base import ArraySpec, EnvSpec
 from agent.harmony import Harmony, total_loss
 from agent.nets import MLP, Conv, ConvForm, ConvTranspose, Linear, stages
