@@ -202,13 +202,13 @@ def _describe(kind: Any) -> str:
     return names.get(kind, str(kind))
 
 
-def nearest_key(key: str) -> str:
-    """Return the end of an error message about an unknown configuration key, naming the nearest ones."""
+def nearest_key(key: str, extra: Iterable[str] = ()) -> str:
+    """Return an error message about an unknown configuration key, naming the nearest ones (or `extra` names)."""
     sections = {".".join(name.split(".")[:depth]) for name in FIELD_TYPES for depth in range(1, name.count(".") + 1)}
     if key in sections:
         example = next(name for name in FIELD_TYPES if name.startswith(key + "."))
         return f"{key!r} is a section; name one of its keys, as in {example!r}"
-    close = difflib.get_close_matches(key, FIELD_TYPES, n=3, cutoff=0.6)
+    close = difflib.get_close_matches(key, [*FIELD_TYPES, *extra], n=3, cutoff=0.6)
     if not close:
         leaf = key.rsplit(".", 1)[-1]
         close = [name for name in FIELD_TYPES if name.rsplit(".", 1)[-1] == leaf][:3]

@@ -377,10 +377,7 @@ def process_gone(holder: dict[str, Any]) -> bool:
 
 
 def _remove_if_gone(
-    run: RunDir,
-    fresh: Path,
-    job_alive: Callable[[dict[str, Any]], bool | None],
-    stale_after_s: float,
+    run: RunDir, fresh: Path, job_alive: Callable[[dict[str, Any]], bool | None], stale_after_s: float
 ) -> None:
     """Remove a lease whose holder is gone; RecordError naming the holder when it is not."""
     holder = read_json(run.lease)
@@ -445,3 +442,15 @@ def _folders(path: Path) -> list[Path]:
             )
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def truncate_rows(path: Path, count: int) -> int:
+    """Keep the first `count` rows of a JSON-lines file, the ones a checkpoint vouches for; return how many went."""
+    seen = 0
+
+    def keep(_: dict[str, Any]) -> bool:
+        nonlocal seen
+        seen += 1
+        return seen <= count
+
+    return keep_rows(path, keep)

@@ -1,0 +1,255 @@
+"""The training loop of a pack: act, store, learn, evaluate, checkpoint, until every member is done or has failed.
+
+The order of events is the published one. A round steps every environment once and stores its transition; the updates
+that fall due are made environment by environment. Evaluations are checked between blocks. The device works while the
+host steps the environments: updates are only enqueued, and nothing but the action is waited for.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+
+from agent import checkpoint, evaluate
+from agent.envs.vector import Batch
+from agent.evaluate import Stopped
+from agent.failure import reason_of
+from agent.member import Member
+from agent.pack import Pack, Start, start
+from agent.programs import Programs
+
+BEAT_S = 10.0
+
+
+class Beat:
+    """Renews leases and writes status files from a thread, so that long compilations don't look like death."""
+
+    def __init__(self, members: list[Member]) -> None:
+        self.members, self._end, self.lost = members, threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._work, name="heartbeat", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        while not self._end.wait(BEAT_S):
+            self.now()
+
+    def now(self) -> None:
+        """Renew every member's lease; one that cannot be kept is noted for the loop."""
+        for member in list(self.members):
+            try:
+                member.heartbeat()
+            except Exception as error:  # noqa: BLE001 - the loop ends the member with whatever it was
+                member.lease_error = error
+                self.lost.set()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._end.set()
+        self._thread.join()
+
+
+class Loop:
+    """Runs a pack to its end."""
+
+    def __init__(
+        self, members: list[Member], programs: Programs, *, on_device: bool, stopped: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.programs, self.on_device, self.stopped = programs, on_device, stopped
+        self.config = members[0].config
+        self.everyone, self.going = members, list(members)
+        self.outcomes: dict[int, str] = {}
+        self.writers = {id(member): checkpoint.Writer() for member in members}
+        self.pack: Pack | None = None
+        self.suspect = False
+        self.saved_at = time.monotonic()
+
+    def run(self) -> list[str]:
+        """Train until every member has ended; return "done", "failed" or "stopped" for each, in their order."""
+        self.beat = Beat(self.going)
+        try:
+            self.beat.now()
+            self._join()
+            while self.going:
+                self._step()
+        except Exception as error:  # noqa: BLE001 - reported and recorded for every run it ends
+            self._fail(list(self.going), error)
+        finally:
+            self.beat.stop()
+        return [self.outcomes[id(member)] for member in self.everyone]
+
+    def _join(self) -> None:
+        """Start every member; one that cannot start fails alone."""
+        starts: list[Start] = []
+        for member in list(self.going):
+            try:
+                starts.append(start(member, self.programs))
+            except Exception as error:  # noqa: BLE001 - ends this member's run, with its traceback
+                self._fail([member], error)
+        if self.going:
+            self.pack = Pack(list(self.going), starts, self.programs, on_device=self.on_device)
+
+    def _step(self) -> None:
+        """Do what is due between two rounds, then one round."""
+        pack = self._live()
+        if self.beat.lost.is_set():
+            self.beat.lost.clear()
+            for member in [m for m in pack.members if m.lease_error is not None]:
+                self._fail([member], member.lease_error or RuntimeError("lease lost"))
+        if self.suspect:
+            self._drop_not_finite()
+        self._complete([m for m in self._members() if m.at_block and m.steps >= m.final])
+        try:
+            self._evaluate_due()
+        except Stopped:
+            if not self.stopped():
+                return
+        if self.stopped():
+            self._stop_all()
+        if self.going and time.monotonic() - self.saved_at > self.config.run.checkpoint_every_s:
+            self._checkpoint(self._members())
+        if self.going:
+            self._round()
+
+    def _live(self) -> Pack:
+        assert self.pack is not None
+        return self.pack
+
+    def _members(self) -> list[Member]:
+        return list(self.going)
+
+    def _round(self) -> None:
+        records = self._step_environments()
+        if not self.going:
+            return
+        pack = self._live()
+        self._phase("training")
+        pack.act(records)
+        for _ in range(self.config.env.amount):
+            due = self._count_one(pack)
+            while any(due):
+                log = [m.log_due() for m in pack.members]
+                pack.update_some([n > 0 for n in due], metrics=any(log))
+                due = [max(0, n - 1) for n in due]
+                if any(log):
+                    self._log(pack, log)
+        pack.take_actions(records)
+
+    def _count_one(self, pack: Pack) -> list[int]:
+        """Count the next environment's transition in every member; return the updates due of each."""
+        due: list[int] = []
+        for member in pack.members:
+            member.steps += 1
+            due.append(member.ratio.due(member.steps))
+        return due
+
+    def _step_environments(self) -> list[Batch]:
+        """Step all members' environments together; a member whose environment is broken ends alone."""
+        records: list[Batch] = []
+        broken: list[tuple[Member, Exception]] = []
+        members = self._members()
+        for member in members:
+            member.envs.step_async(member.actions)
+        for member in members:
+            try:
+                records.append(member.envs.step_wait())
+            except Exception as error:  # noqa: BLE001 - whatever an environment raises ends its run, not the pack
+                broken.append((member, error))
+        for member, error in broken:
+            self._fail([member], error)
+        return records
+
+    def _log(self, pack: Pack, wanted: list[bool]) -> None:
+        """Write metrics rows; members whose numbers are no longer finite are dropped after the round."""
+        bad = pack.not_finite()
+        self.suspect = bool(bad)
+        for member, row, want in zip(pack.members, pack.metric_rows(), wanted, strict=True):
+            if want and member not in bad and row == row:
+                member.log_metrics(row)
+
+    def _evaluate_due(self) -> None:
+        pack = self._live()
+        before = [member.every.anchor for member in self.going]
+        due = [i for i, m in enumerate(self.going) if m.at_block and m.every.due(m.steps)]
+        due = [i for i in due if self.config.run.eval_episodes]
+        if not due:
+            return
+        members = [pack.members[i] for i in due]
+        began = time.monotonic()
+        try:
+            self._phase("evaluating")
+            envs = len(evaluate.quotas(self.config.run.eval_episodes, self.config.run.eval_envs))
+            steps = [member.steps for member in members]
+            configs = [member.config for member in members]
+            rows = evaluate.evaluate(configs, steps, pack.eval_policy(due, envs), stopped=self._halted)
+        except Stopped:
+            for member, anchor in zip(self.going, before, strict=True):
+                member.every.anchor = anchor
+            raise
+        seconds = (time.monotonic() - began) / len(members)
+        for member, row in zip(members, rows, strict=True):
+            member.log_score(row, seconds)
+
+    def _halted(self) -> bool:
+        return self.stopped() or self.beat.lost.is_set()
+
+    def _phase(self, phase: str) -> None:
+        for member in self.going:
+            member.status.phase = phase
+
+    def _checkpoint(self, members: list[Member]) -> None:
+        """Write checkpoints in the background; members that are not finite fail instead."""
+        self._drop_not_finite()
+        for member in [m for m in members if m in self.going]:
+            self._settle(member)
+            snapshot = self._live().snapshot(self.going.index(member))
+            self.writers[id(member)].start(member.run.checkpoint, snapshot)
+        self.saved_at = time.monotonic()
+
+    def _drop_not_finite(self) -> None:
+        self.suspect = False
+        for member in self._live().not_finite():
+            text = f"losses or gradients are not finite at step {member.steps}"
+            self._fail([member], FloatingPointError(text))
+
+    def _complete(self, members: list[Member]) -> None:
+        """Complete members: last checkpoint, result, and the replay removed."""
+        if not members:
+            return
+        self._checkpoint(members)
+        for member in [m for m in members if m in self.going]:
+            self._settle(member)
+            member.finish()
+            checkpoint.drop_replay(member.run.checkpoint)
+            self._leave(member, "done")
+
+    def _stop_all(self) -> None:
+        self._checkpoint(self._members())
+        for member in self._members():
+            self._settle(member)
+            self._leave(member, "stopped", "stopped", f"asked to stop at step {member.steps}; checkpoint written")
+
+    def _settle(self, member: Member) -> None:
+        member.chunks = self.writers[id(member)].wait() or member.chunks
+
+    def _fail(self, members: list[Member], error: Exception) -> None:
+        """End members with their error; what was checkpointed stays, and the next attempt continues from it."""
+        reason, message = reason_of(error)
+        text = "".join(traceback.format_exception(error))
+        for member in members:
+            print(f"{member.run.path}: {reason}: {message}\n{text}", file=sys.stderr, flush=True)
+            self._leave(member, "failed", reason, message)
+
+    def _leave(self, member: Member, state: str, reason: str | None = None, message: str | None = None) -> None:
+        index = self.going.index(member)
+        self.going.remove(member)
+        if self.pack is not None and self.going:
+            self.pack = self.pack.select([i for i in range(len(self.going) + 1) if i != index])
+        self.outcomes[id(member)] = state
+        try:
+            self._settle(member)
+            member.end(state, reason, message)
+        except Exception as error:  # noqa: BLE001 - the outcome stands; this comes on top of it
+            print(f"{member.run.path}: the last status could not be written: {error}", file=sys.stderr, flush=True)

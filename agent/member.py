@@ -1,0 +1,240 @@
+"""One run as its process sees it on the host: folder, environments, counters, and what goes into a checkpoint."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from agent import checkpoint, record, schedule
+from agent.config import Config, config_hash, frames_per_step
+from agent.envs import registry
+from agent.envs.base import DiscreteAction
+from agent.envs.vector import Batch, VectorEnv
+from agent.evaluate import workers
+from agent.record import Lease, RunDir, Status
+
+# Purposes of random numbers drawn on the host from the run's seed.
+RANDOM_PLAY = 0x52414E44
+
+
+@dataclass
+class Tally:
+    """Returns and lengths of the training episodes that ended since the last report."""
+
+    returns: np.ndarray
+    lengths: np.ndarray
+    ended: list[tuple[float, int]]
+
+    @classmethod
+    def of(cls, envs: int) -> Tally:
+        """Return the tally of environments that have not begun."""
+        return cls(np.zeros(envs), np.zeros(envs, int), [])
+
+    def add(self, records: Batch) -> None:
+        """Count one record of every environment."""
+        first = records["is_first"]
+        self.returns = np.where(first, 0.0, self.returns) + records["reward"]
+        self.lengths = np.where(first, 0, self.lengths + 1)
+        for i in np.flatnonzero(records["is_last"]):
+            self.ended.append((float(self.returns[i]), int(self.lengths[i])))
+
+    def report(self) -> dict[str, float]:
+        """Return the episodes' metrics since the last call, empty when none ended."""
+        ended, self.ended = self.ended, []
+        if not ended:
+            return {}
+        returns, lengths = zip(*ended, strict=True)
+        return {
+            "episode/return": float(np.mean(returns)),
+            "episode/length": float(np.mean(lengths)),
+            "episode/count": float(len(ended)),
+        }
+
+
+class Member:
+    """The host side of one run. `steps` counts stored transitions, `rounds` those of each environment."""
+
+    def __init__(self, config: Config, run: RunDir, *, pack: int = 1, job_id: str | None = None) -> None:
+        self.config, self.run, self.pack = config, run, pack
+        self.lease = Lease.claim(run, job_id=job_id)
+        self.hash = config_hash(config)
+        self.final = schedule.final_step(config)
+        self.steps = self.rounds = self.updates = 0
+        self.ratio = schedule.Ratio(schedule.update_ratio(config))
+        self.every = schedule.Every(config.run.eval_every, config.run.eval_initial)
+        self.rows = {"metrics": 0, "scores": 0}
+        self.walltime_s = 0.0
+        self.last_score: dict[str, Any] | None = None
+        self.lease_error: Exception | None = None
+        self.chunks: list[list[Any]] = []
+        self._saved_rounds = 0
+        self._pending: list[Batch] = []
+        self._mark = time.monotonic()
+        self._logged = (0, 0, 0.0)
+        amount = config.env.amount
+        self.envs = VectorEnv(
+            registry.factories(config.task, config.env, config.seed, amount),
+            workers(config, amount) if amount > 1 else 0,
+        )
+        self.spec = self.envs.spec
+        self.tally = Tally.of(amount)
+        dim = self.spec.action.size
+        self.actions = np.zeros(amount, np.int64) if self.discrete else np.zeros((amount, dim), np.float32)
+        self._random = np.random.default_rng((config.seed, RANDOM_PLAY))
+        attempts = run.attempt_numbers()
+        self.attempt = attempts[-1] if attempts and os.environ.get("HARMONY_BENCH_WORKER") else run.new_attempt()[0]
+        self.status = Status(
+            total_env_steps=self.final, started=time.time(), job_id=job_id, attempt=self.attempt, pack=pack,
+            host=socket.gethostname(), phase="starting",
+        )  # fmt: skip
+
+    @property
+    def discrete(self) -> bool:
+        """Whether actions are integers."""
+        return isinstance(self.spec.action, DiscreteAction)
+
+    @property
+    def at_block(self) -> bool:
+        """Whether this is a boundary of the published loop's blocks, where evaluations are due."""
+        return self.steps % schedule.round_steps(self.config.run.block, self.config.env.amount) == 0
+
+    def prefill(self) -> None:
+        """Play at random until the replay holds enough windows."""
+        amount, target = self.config.env.amount, schedule.prefill_steps(self.config)
+        while self.steps < target:
+            records = self.envs.step(self.actions)
+            self.actions, stored = self._random_actions()
+            stored[records["is_last"]] = 0.0
+            self.keep(records, stored)
+            self.steps += amount
+
+    def _random_actions(self) -> tuple[np.ndarray, np.ndarray]:
+        amount, size = self.config.env.amount, self.spec.action.size
+        if self.discrete:
+            actions = self._random.integers(size, size=amount)
+            return actions, np.eye(size, dtype=np.float32)[actions]
+        actions = self._random.uniform(-1, 1, (amount, size)).astype(np.float32)
+        return actions, actions.copy()
+
+    def keep(self, records: Batch, stored: np.ndarray) -> None:
+        """Take one round of transitions into the run's stream and books."""
+        self._pending.append({**{k: v for k, v in records.items() if k != "log_success"}, "action": stored})
+        self.tally.add(records)
+        self.rounds += 1
+
+    def pending(self) -> Batch:
+        """Return the rounds since the last checkpoint, [rounds, envs, ...] each; empty when there are none."""
+        rounds = self._pending
+        return {key: np.stack([batch[key] for batch in rounds]) for key in rounds[0]} if rounds else {}
+
+    def take_pending(self) -> tuple[int, int, Batch]:
+        """Return the first round since the last checkpoint, their number, and the rounds, which then are forgotten."""
+        first, rounds, batch = self._saved_rounds, self.rounds - self._saved_rounds, self.pending()
+        self._pending, self._saved_rounds = [], self.rounds
+        return first, rounds, batch
+
+    def log_due(self) -> bool:
+        """Return whether metrics are to be written for the present step."""
+        return self.steps // self.config.run.log_every > self._logged[0] // self.config.run.log_every
+
+    def clock(self) -> float:
+        """Return the seconds that this run has been worked on, over all its attempts."""
+        now = time.monotonic()
+        self.walltime_s += now - self._mark
+        self._mark = now
+        return self.walltime_s
+
+    def _stamp(self) -> dict[str, Any]:
+        frames = self.steps * frames_per_step(self.config)
+        return {
+            "env_steps": self.steps,
+            "frames": frames,
+            "updates": self.updates,
+            "walltime_s": round(self.clock(), 3),
+        }
+
+    def log_metrics(self, metrics: dict[str, float]) -> None:
+        """Append a row of metrics with the speeds since the last one."""
+        row = self._stamp()
+        steps, updates, seconds = self._logged
+        elapsed = max(row["walltime_s"] - seconds, 1e-9)
+        self.status.env_steps_per_s = (self.steps - steps) / elapsed
+        rates = {
+            "rate/env_steps_per_s": self.status.env_steps_per_s,
+            "rate/updates_per_s": (self.updates - updates) / elapsed,
+        }
+        self._logged = (self.steps, self.updates, row["walltime_s"])
+        record.append_row(self.run.metrics, {**row, **metrics, **self.tally.report(), **rates})
+        self.rows["metrics"] += 1
+
+    def log_score(self, row: dict[str, Any], seconds: float) -> None:
+        """Append the result of an evaluation that began at the present step."""
+        self.last_score = {**self._stamp(), **row, "evaluation_s": round(seconds, 3)}
+        record.append_row(self.run.scores, self.last_score, durable=True)
+        self.rows["scores"] += 1
+
+    def heartbeat(self) -> None:
+        """Renew the lease and write status.json; RecordError when the lease was taken over."""
+        self.lease.beat()
+        self.status.env_steps, self.status.updates, self.status.heartbeat = self.steps, self.updates, time.time()
+        record.write_status(self.run, self.status)
+
+    def values(self) -> dict[str, Any]:
+        """Return the plain values of a checkpoint."""
+        return {
+            "config_hash": self.hash,
+            "env_steps": self.steps,
+            "rounds": self.rounds,
+            "updates": self.updates,
+            "attempt": self.attempt,
+            "ratio": self.ratio.anchor,
+            "every": self.every.anchor,
+            "rows": dict(self.rows),
+            "walltime_s": self.clock(),
+            "logged": list(self._logged),
+            "last_score": self.last_score,
+            "random": self._random.bit_generator.state,
+            "tally": [self.tally.returns.tolist(), self.tally.lengths.tolist(), self.tally.ended],
+        }
+
+    def host_arrays(self) -> checkpoint.Arrays:
+        """Return the host's arrays of a checkpoint: the environments' state and the actions they are to take."""
+        return {"host/envs": np.frombuffer(self.envs.save(), np.uint8), "host/actions": self.actions}
+
+    def restore(self, arrays: checkpoint.Arrays, values: dict[str, Any]) -> None:
+        """Continue from a checkpoint; rows written after it are cut from metrics.jsonl and scores.jsonl."""
+        self.envs.load(arrays["host/envs"].tobytes())
+        self.actions = arrays["host/actions"]
+        self.steps, self.rounds, self.updates = values["env_steps"], values["rounds"], values["updates"]
+        self.ratio.anchor, self.every.anchor = values["ratio"], values["every"]
+        self.rows, self.walltime_s, self.last_score = values["rows"], values["walltime_s"], values["last_score"]
+        self._mark = time.monotonic()
+        steps, updates, seconds = values["logged"]
+        self._logged = (steps, updates, seconds)
+        self._random.bit_generator.state = values["random"]
+        returns, lengths, ended = values["tally"]
+        self.tally = Tally(np.array(returns), np.array(lengths), [tuple(pair) for pair in ended])
+        self.chunks, self._saved_rounds = values["chunks"], values["rounds"]
+        record.truncate_rows(self.run.metrics, self.rows["metrics"])
+        record.truncate_rows(self.run.scores, self.rows["scores"])
+
+    def finish(self) -> None:
+        """Write result.json, the sign that the run is complete."""
+        score = self.last_score or {}
+        name = "success" if score.get("metric") == "success" else "mean"
+        result = {**self._stamp(), "final_score": score.get(name), "config_hash": self.hash, "pack": self.pack}
+        record.write_json(self.run.result, result)
+
+    def end(self, state: str, reason: str | None = None, message: str | None = None) -> None:
+        """Write the last status of this attempt, close the environments and give the run back."""
+        self.status.state, self.status.reason, self.status.message, self.status.phase = state, reason, message, "ended"
+        try:
+            self.heartbeat()
+        finally:
+            self.envs.close()
+            self.lease.release()

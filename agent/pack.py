@@ -1,0 +1,200 @@
+"""The device side of a pack: the arrays of its runs, stacked along a leading axis, and what is done with them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agent import checkpoint, learner, record, replay
+from agent.envs.vector import Batch
+from agent.learner import TrainState
+from agent.member import Member
+from agent.programs import Acted, EvalPolicy, Programs, host_stack, initial_state, stack
+from agent.replay import HostBuffers
+from agent.world_model import Carry
+
+
+class Start(NamedTuple):
+    """One run's arrays as it joins a pack."""
+
+    state: TrainState
+    carry: Carry
+    policy_carry: Carry
+    buffers: HostBuffers
+
+
+def start(member: Member, programs: Programs) -> Start:
+    """Return a member's arrays, ready to train: after prefill, or as its checkpoint left them.
+
+    Raises: RecordError for a damaged checkpoint or one of another configuration.
+    """
+    run = member.run
+    state = initial_state(member.config, member.spec)
+    carry = programs.train_carry(1, state)
+    policy_carry = programs.policy_carry(1, learner.policy_params(state), member.config.env.amount)
+    buffers = replay.empty(programs.rows)
+    saved = checkpoint.load(run.checkpoint)
+    if saved is None:
+        record.truncate_rows(run.metrics, 0)
+        record.truncate_rows(run.scores, 0)
+        member.prefill()
+        replay.fill(buffers, member.pending(), 0)
+        return Start(state, carry, policy_carry, buffers)
+    arrays, values = saved
+    if values["config_hash"] != member.hash:
+        raise record.RecordError(
+            f"{run.checkpoint}: belongs to configuration {values['config_hash']}, not {member.hash}"
+        )
+    state, carry, policy_carry = (
+        jax.tree.map(jnp.asarray, checkpoint.restore_tree(tree, arrays, name))
+        for name, tree in (("state", state), ("carry", carry), ("policy", policy_carry))
+    )
+    for first, chunk in checkpoint.load_chunks(run.checkpoint, values["chunks"]):
+        replay.fill(buffers, chunk, first)
+    member.restore(arrays, values)
+    return Start(state, carry, policy_carry, buffers)
+
+
+class Pack:
+    """Runs of one task that train as one computation. A pack of one has no leading axis.
+
+    `finite` and `metrics` are those of the last update, on the device.
+    """
+
+    def __init__(self, members: list[Member], starts: list[Start], programs: Programs, *, on_device: bool) -> None:
+        self.members, self.programs, self.on_device = members, programs, on_device
+        self.state: TrainState = stack([s.state for s in starts])
+        self.carry: Carry = stack([s.carry for s in starts])
+        self.policy_carry: Carry = stack([s.policy_carry for s in starts])
+        self.host_buffers: list[HostBuffers] = [] if on_device else [s.buffers for s in starts]
+        self.buffers: dict[str, jax.Array] = {}
+        if on_device:
+            self.buffers = {k: jnp.asarray(v) for k, v in host_stack([s.buffers for s in starts]).items()}
+        self.finite: jax.Array | None = None
+        self.metrics: dict[str, jax.Array] = {}
+        self._acted: tuple[list[Batch], Acted] | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of runs."""
+        return len(self.members)
+
+    def take(self, tree: Any, indices: list[int]) -> Any:
+        """Return the part of a stacked pytree that belongs to these runs, stacked likewise."""
+        if self.size == 1:
+            return tree
+        where: Any = indices[0] if len(indices) == 1 else np.asarray(indices)
+        return jax.tree.map(lambda leaf: leaf[where], tree)
+
+    def select(self, indices: list[int]) -> Pack:
+        """Return these runs as a pack of their own."""
+        part = Pack.__new__(Pack)
+        part.members = [self.members[i] for i in indices]
+        part.programs, part.on_device = self.programs, self.on_device
+        part.state, part.carry, part.policy_carry, part.buffers = (
+            self.take(tree, indices) for tree in (self.state, self.carry, self.policy_carry, self.buffers)
+        )
+        part.host_buffers = [self.host_buffers[i] for i in indices] if self.host_buffers else []
+        part.finite = None if self.finite is None else self.take(self.finite, indices)
+        part.metrics = self.take(self.metrics, indices)
+        part._acted = None
+        return part
+
+    def act(self, records: list[Batch]) -> None:
+        """Begin to act on the newest records (one batch per run) and store the transitions; `take_actions` waits."""
+        kept = [{name: batch[name] for name in self.programs.rows.arrays if name != "action"} for batch in records]
+        rounds = self._counters([member.rounds for member in self.members])
+        acted = self.programs.act(
+            self.size, learner.policy_params(self.state), self.state.key, rounds, host_stack(kept),
+            self.policy_carry, self.buffers,
+        )  # fmt: skip
+        self.policy_carry, self.buffers = acted.carry, acted.buffers
+        self._acted = (kept, acted)
+        if not self.on_device:
+            for member, row, stored, buffers in zip(
+                self.members, kept, self._rows(acted.stored), self.host_buffers, strict=True
+            ):
+                replay.fill(buffers, {k: v[None] for k, v in {**row, "action": stored}.items()}, member.rounds)
+
+    def take_actions(self, records: list[Batch]) -> None:
+        """Hand each member its next actions and the stored transition: the one wait of a round."""
+        assert self._acted is not None
+        _, acted = self._acted
+        self._acted = None
+        for member, batch, action, stored in zip(
+            self.members, records, self._rows(acted.action), self._rows(acted.stored), strict=True
+        ):
+            member.actions = action
+            member.keep(batch, stored)
+
+    def update(self, *, metrics: bool) -> None:
+        """Make one update of every run, on windows of what it has stored so far."""
+        transitions = self._counters([member.steps for member in self.members])
+        if self.on_device:
+            arguments = (self.state, self.carry, self.buffers, transitions)
+            made = self.programs.update(self.size, *arguments, metrics=metrics)
+        else:
+            batch = self._host_batch(transitions)
+            made = self.programs.learn(self.size, self.state, self.carry, batch, metrics=metrics)
+        self.state, self.carry, self.finite, self.metrics = made
+        for member in self.members:
+            member.updates += 1
+
+    def update_some(self, due: list[bool], *, metrics: bool) -> None:
+        """Update the runs that are due, their schedules being out of step, as a pack of their own."""
+        if all(due):
+            self.update(metrics=metrics)
+            return
+        chosen = [i for i, flag in enumerate(due) if flag]
+        part = self.select(chosen)
+        part.update(metrics=metrics)
+        where = np.asarray(chosen)
+        rows = jax.tree.map(jnp.atleast_1d, part.finite) if part.size == 1 else part.finite
+        before = jnp.ones(self.size, bool) if self.finite is None else self.finite
+        self.finite = before.at[where].set(rows)
+        self.metrics = {k: jnp.full(self.size, jnp.nan).at[where].set(v) for k, v in part.metrics.items()}
+        for name in ("state", "carry"):
+            new = getattr(part, name)
+            new = jax.tree.map(lambda leaf: leaf[None], new) if part.size == 1 else new
+            setattr(self, name, jax.tree.map(lambda old, leaf: old.at[where].set(leaf), getattr(self, name), new))
+
+    def not_finite(self) -> list[Member]:
+        """Return the members whose last update was not finite; waits for the device."""
+        if self.finite is None:
+            return []
+        return [m for m, good in zip(self.members, self._rows(self.finite), strict=True) if not good]
+
+    def metric_rows(self) -> list[dict[str, float]]:
+        """Return the last update's metrics of every run; waits for the device."""
+        host = {name: self._rows(value) for name, value in self.metrics.items()}
+        return [{name: float(values[i]) for name, values in host.items()} for i in range(self.size)]
+
+    def eval_policy(self, indices: list[int], envs: int) -> EvalPolicy:
+        """Return the present policy of these runs for an evaluation in `envs` environments each."""
+        params = self.take(learner.policy_params(self.state), indices)
+        keys = self.take(self.state.key, indices)
+        return EvalPolicy(self.programs, params, keys, [self.members[i].steps for i in indices], envs)
+
+    def snapshot(self, index: int) -> checkpoint.Snapshot:
+        """Return a member's checkpoint, copied to the host; its pending rounds become the next replay chunk."""
+        member = self.members[index]
+        arrays = member.host_arrays()
+        for name, tree in (("state", self.state), ("carry", self.carry), ("policy", self.policy_carry)):
+            arrays |= checkpoint.flatten_tree(self.take(tree, [index]), name)
+        first, rounds, chunk = member.take_pending()
+        return checkpoint.Snapshot(arrays, member.values(), chunk, first, rounds, member.chunks)
+
+    def _counters(self, values: list[int]) -> np.ndarray:
+        return np.asarray(values if self.size > 1 else values[0], np.int32)
+
+    def _rows(self, array: jax.Array) -> np.ndarray:
+        host = np.asarray(array)
+        return host[None] if self.size == 1 else host
+
+    def _host_batch(self, transitions: np.ndarray) -> Batch:
+        envs, slots = self.programs.draw(self.size, self.state.key, self.state.updates, transitions)
+        triples = zip(self.host_buffers, self._rows(envs), self._rows(slots), strict=True)
+        return host_stack([{k: b[e[:, None], s] for k, b in buffers.items()} for buffers, e, s in triples])

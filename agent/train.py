@@ -1,0 +1,256 @@
+"""The command line that trains: `python -m agent.train --configs PRESET… --task T --seed K --harmony B --logdir DIR`.
+
+Any key of the configuration is a flag (`--model_opt.lr 1e-4`) or `key=value`. Running the same command again
+continues the run; another configuration in the same folder is refused. `--runs DIR…` trains prepared run folders as
+one pack. Exit codes: 0 complete, 1 error, 2 wrong input, 75 asked to stop (checkpointed, run the same command again).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent import config as configuration
+from agent.config import Config, ConfigError
+from agent.record import RecordError, RunDir, read_json, write_json
+
+if TYPE_CHECKING:
+    from agent.member import Member
+
+DONE, FAILED, WRONG_INPUT, STOPPED = 0, 1, 2, 75
+USAGE = "python -m agent.train --configs atari100k --task atari_pong --seed 0 --harmony True --logdir DIR [KEY=VALUE]…"
+
+
+@dataclass
+class Arguments:
+    """What the command line asked for."""
+
+    configs: list[str] = field(default_factory=list[str])
+    logdir: str | None = None
+    runs: list[str] = field(default_factory=list[str])
+    overrides: dict[str, str] = field(default_factory=dict[str, str])
+    debug: bool = False
+    help: bool = False
+
+
+def parse(words: list[str]) -> Arguments:
+    """Return the command line's meaning; ConfigError for a word that has none."""
+    given = Arguments()
+    position = 0
+    while position < len(words):
+        word = words[position]
+        position += 1
+        if not word.startswith("--"):
+            key, equals, value = word.partition("=")
+            if not equals:
+                raise ConfigError(f"{word!r}: expected --KEY VALUE or KEY=VALUE, as in: {USAGE}")
+            _set(given, key, [value])
+            continue
+        key, equals, value = word[2:].partition("=")
+        if key in ("debug", "help") and not equals:
+            setattr(given, key, True)
+            continue
+        values = [value] if equals else []
+        many = key in ("configs", "runs")
+        while not equals and position < len(words) and not _is_flag(words[position]):
+            if values and (not many or "=" in words[position]):
+                break
+            values.append(words[position])
+            position += 1
+        if not values:
+            raise ConfigError(f"--{key}: a value is missing")
+        _set(given, key, values)
+    return given
+
+
+def _is_flag(word: str) -> bool:
+    return word.startswith("--") and len(word) > 2
+
+
+def _set(given: Arguments, key: str, values: list[str]) -> None:
+    if key == "configs":
+        given.configs += [name for value in values for name in value.split(",") if name]
+    elif key == "runs":
+        given.runs += values
+    elif key == "logdir":
+        if given.logdir is not None:
+            raise ConfigError(f"logdir is given twice: {given.logdir!r} and {values[0]!r}")
+        given.logdir = values[0]
+    else:
+        if key in given.overrides:
+            raise ConfigError(f"{key} is given twice: {given.overrides[key]!r} and {values[0]!r}")
+        if key not in configuration.FIELD_TYPES:
+            raise ConfigError(configuration.nearest_key(key, extra=("configs", "logdir", "runs")))
+        given.overrides[key] = values[0]
+
+
+def prepare(given: Arguments) -> list[tuple[Config, RunDir]]:
+    """Return the runs to train, their folders made and holding their configuration.
+
+    Raises: ConfigError before anything is written when the input is wrong; RecordError when a folder can't be used.
+    """
+    if given.runs:
+        if given.configs or given.overrides or given.logdir:
+            raise ConfigError("--runs trains folders as their config.yaml says; it takes no other settings")
+        pairs = [(_saved(RunDir(Path(name))), RunDir(Path(name))) for name in given.runs]
+        _check_pack(pairs)
+        return pairs
+    if given.logdir is None:
+        raise ConfigError(f"--logdir is missing: {USAGE}")
+    if "task" not in given.overrides:
+        raise ConfigError(f"--task is missing: {USAGE}")
+    config, run = configuration.make_config(given.configs, given.overrides), RunDir(Path(given.logdir))
+    if run.config.exists():
+        refuse_other(config, _saved(run), run)
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+        if not run.config.exists():
+            configuration.dump_yaml(config, run.config)
+    except OSError as error:
+        raise RecordError(f"{run.path}: cannot be written ({error.strerror})") from error
+    return [(config, run)]
+
+
+def _saved(run: RunDir) -> Config:
+    if not run.config.exists():
+        raise ConfigError(f"{run.config}: no such file; --runs takes folders that launch prepared")
+    return configuration.from_dict(configuration.read_yaml(run.config))
+
+
+def refuse_other(config: Config, saved: Config, run: RunDir) -> None:
+    """Raise ConfigError with the differing keys when a folder belongs to another configuration."""
+    changes = configuration.differences(saved, config)
+    if changes:
+        raise ConfigError(
+            f"{run.path}: holds a run of another configuration ({'; '.join(changes)}); choose another --logdir, or "
+            "repeat the first command to continue that run"
+        )
+
+
+def _check_pack(pairs: list[tuple[Config, RunDir]]) -> None:
+    first = pairs[0][0]
+    for config, run in pairs[1:]:
+        alike = config.model_copy(update={"seed": first.seed, "harmony": first.harmony})
+        changes = configuration.differences(first, alike)
+        if changes:
+            raise ConfigError(f"{run.path}: runs of a pack differ in seed and method only, not in {'; '.join(changes)}")
+    folders = [run.path.resolve() for _, run in pairs]
+    if len(set(folders)) < len(folders):
+        raise ConfigError("--runs: a folder is given twice")
+
+
+class StopFlag:
+    """Set by the first SIGTERM, SIGINT or SIGUSR2; a second SIGINT ends the process at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, _: Any) -> None:
+        if self.signal == signal.SIGINT == number:
+            os._exit(130)
+        if self.signal is None:
+            print(f"received {signal.Signals(number).name}: writing a checkpoint", file=sys.stderr, flush=True)
+        self.signal = number
+
+    def __call__(self) -> bool:
+        return self.signal is not None
+
+
+def train(pairs: list[tuple[Config, RunDir]], stop: StopFlag) -> int:
+    """Train runs as one pack and return the exit code."""
+    from agent import device
+
+    device.configure(pairs[0][0])
+    kind = device.describe()
+    device.verify_pool()
+    from agent import provenance, replay
+    from agent.loop import Loop
+    from agent.member import Member
+    from agent.programs import Programs
+
+    pairs = [(config, run) for config, run in pairs if not run.result.exists()]
+    members: list[Member] = []
+    failed = 0
+    for config, run in pairs:
+        try:
+            member = Member(config, run, pack=len(pairs), job_id=os.environ.get("HARMONY_BENCH_JOB_ID"))
+        except Exception as error:  # noqa: BLE001 - ends this run only, with its traceback
+            failed += 1
+            report_failure(run, error)
+            continue
+        member.status.device = kind
+        if not run.provenance.exists():
+            write_json(run.provenance, provenance.collect(kind) | {"config_hash": member.hash})
+        members.append(member)
+    if not members:
+        return FAILED if failed else DONE
+    config, spec = members[0].config, members[0].spec
+    rows = replay.replay_spec(config, spec)
+    programs = Programs(config, spec, rows)
+    on_device = device.replay_fits(config, rows.nbytes * len(members))
+    outcomes = Loop(members, programs, on_device=on_device, stopped=stop).run()
+    if failed or "failed" in outcomes:
+        return FAILED
+    return STOPPED if "stopped" in outcomes else DONE
+
+
+def report_failure(run: RunDir, error: Exception) -> None:
+    """Print a run's error and record it in status.json, unless another process owns the folder."""
+    from agent.failure import reason_of
+    from agent.record import Status, lease_holder, read_status, write_status
+
+    reason, message = reason_of(error)
+    print(f"{run.path}: {reason}: {message}", file=sys.stderr)
+    if not isinstance(error, RecordError):
+        traceback.print_exception(error)
+    if lease_holder(run) is None:
+        status = read_status(run) or Status()
+        status.state, status.reason, status.message = "failed", reason, message
+        write_status(run, status)
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    words = sys.argv[1:] if words is None else words
+    debug = "--debug" in words
+    try:
+        given = parse(words)
+        if given.help or not words:
+            print(__doc__)
+            return DONE if given.help else WRONG_INPUT
+        pairs = prepare(given)
+    except (ConfigError, RecordError) as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return WRONG_INPUT
+    if all(run.result.exists() for _, run in pairs):
+        for _, run in pairs:
+            result = read_json(run.result) or {}
+            print(f"{run.path}: complete at {result.get('env_steps')} steps, final score {result.get('final_score')}")
+        return DONE
+    stop = StopFlag()
+    try:
+        code = train(pairs, stop)
+    except Exception as error:
+        if debug:
+            raise
+        for _, run in pairs:
+            report_failure(run, error)
+        return FAILED
+    for _, run in pairs:
+        result = read_json(run.result)
+        if result is not None:
+            print(f"{run.path}: complete at {result['env_steps']} steps, final score {result['final_score']}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
