@@ -367,6 +367,11 @@ def lease_holder(run: RunDir) -> tuple[dict[str, Any], float] | None:
         return None
 
 
+def process_identity() -> dict[str, Any]:
+    """Return what `process_gone` needs to recognise this process later: pid, host, boot and start time."""
+    return {"pid": os.getpid(), **_process(os.getpid())}
+
+
 def process_gone(holder: dict[str, Any]) -> bool:
     """Return whether a lease's holder ran on this host and has ended (its pid free, or in use by a later process)."""
     pid = holder.get("pid")
