@@ -79,8 +79,8 @@ def verify_pool() -> None:
     found, wanted = stats["bytes_limit"], float(promised) * total
     if total and abs(found - wanted) > TOLERANCE * total:
         raise DeviceError(
-            f"this job was promised {wanted / 2**30:.1f} GiB of GPU memory ({promised} of {total / 2**30:.0f}), but JAX's "
-            f"pool has {found / 2**30:.1f} GiB; is XLA_PYTHON_CLIENT_MEM_FRACTION set in the job's environment?"
+            f"this job was promised {wanted / 2**30:.1f} GiB of GPU memory ({promised} of {total / 2**30:.0f}), but "
+            f"JAX's pool has {found / 2**30:.1f} GiB; is XLA_PYTHON_CLIENT_MEM_FRACTION set in the job's environment?"
         )
 
 
