@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -88,6 +88,7 @@ class EnvSpec:
         return {**self.obs, **scalars}
 
 
+@runtime_checkable
 class Env(Protocol):
     """One environment. Resetting is explicit: after a record with `is_last`, call `reset`."""
 
@@ -117,7 +118,8 @@ class Env(Protocol):
         ...
 
 
-EnvFactory = Callable[[], Env]
+EnvFactory = Callable[..., Env]
+"""Called as `factory()`, or as `factory(restart=k)` to replace an environment whose process was lost."""
 
 
 def record(

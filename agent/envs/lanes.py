@@ -7,9 +7,7 @@ import os
 import pickle
 from collections.abc import Sequence
 from subprocess import Popen, TimeoutExpired
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from agent.envs import worker
 from agent.envs.base import EnvFactory, EnvironmentFault, EnvironmentUnavailable, EnvSpec
@@ -20,20 +18,6 @@ START_TIMEOUT_S = 300.0
 
 class WorkerLost(Exception):
     """A worker process died or did not answer in time."""
-
-
-class Lane(Protocol):
-    """A group of environments, wherever it lives."""
-
-    spec: EnvSpec
-    records: dict[str, np.ndarray]
-
-    def send(self, commands: list[Command]) -> None: ...
-    def wait(self) -> None: ...
-    def save(self) -> list[bytes]: ...
-    def load(self, states: Sequence[bytes]) -> None: ...
-    def restart(self) -> None: ...
-    def close(self) -> None: ...
 
 
 class LocalLane:
@@ -48,13 +32,12 @@ class LocalLane:
         self._commands: list[Command] = []
 
     def send(self, commands: list[Command]) -> None:
+        """Note what is to be done."""
         self._commands = commands
 
     def wait(self) -> None:
+        """Do it."""
         self._group.step(self._commands)
-
-    def restart(self) -> None:
-        raise NotImplementedError("a group in this process cannot be lost")
 
 
 class WorkerLane:
@@ -67,6 +50,12 @@ class WorkerLane:
         self._process: Popen[bytes] | None = None
         self._begin()
 
+    @property
+    def pid(self) -> int:
+        """Return the worker's process id."""
+        assert self._process is not None
+        return self._process.pid
+
     def finish(self) -> None:
         """Wait until the environments are made, then share the records' memory."""
         self.spec: EnvSpec = self._receive(START_TIMEOUT_S)
@@ -76,24 +65,30 @@ class WorkerLane:
         self._ask("attach", size)
 
     def send(self, commands: list[Command]) -> None:
+        """Have the worker begin a step."""
         self._send("step", commands)
 
     def wait(self) -> None:
+        """Wait until the worker has written its records."""
         self._receive(self._timeout_s)
 
     def save(self) -> list[bytes]:
+        """Return the state of every environment."""
         return self._ask("save")
 
     def load(self, states: Sequence[bytes]) -> None:
+        """Continue every environment from its state."""
         self._ask("load", list(states))
 
     def restart(self) -> None:
+        """Replace the worker and its environments."""
         self._kill()
         self._restarts += 1
         self._begin()
         self.finish()
 
     def close(self) -> None:
+        """End the worker."""
         if self._process is None:
             return
         try:
@@ -146,3 +141,6 @@ class WorkerLane:
         except TimeoutExpired:
             return "it closed the line"
         return f"it was ended by signal {-code}" if code < 0 else f"it exited with code {code}"
+
+
+Lane = LocalLane | WorkerLane

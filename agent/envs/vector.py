@@ -71,6 +71,11 @@ class VectorEnv:
     def __len__(self) -> int:
         return len(self._ended)
 
+    @property
+    def pids(self) -> list[int]:
+        """Return the process ids of the workers."""
+        return [lane.pid for lane in self._lanes if isinstance(lane, WorkerLane)]
+
     def step(self, actions: Any, active: np.ndarray | None = None) -> Batch:
         """Return the next record of every environment; see `step_async`."""
         self.step_async(actions, active)
@@ -201,6 +206,7 @@ class VectorEnv:
         self._cut[[i for i in part if not self._ended[i]]] = True
 
     def _replace(self, index: int, lane: Lane, reason: str) -> None:
+        assert isinstance(lane, WorkerLane)
         part = self._slices[index]
         which = f"environment {part.start}" if len(part) == 1 else f"environments {part.start} to {part.stop - 1}"
         while True:

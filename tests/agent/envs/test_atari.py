@@ -29,7 +29,7 @@ def assert_equal(ours, theirs):
 
 
 def actions_for(env, count, seed=0):
-    return np.random.default_rng(seed).integers(0, env.spec.action.n, count)
+    return np.random.default_rng(seed).integers(0, env.spec.action.size, count)
 
 
 def emulator(game, seed=0):
@@ -173,7 +173,7 @@ def test_every_rom_can_be_loaded_stepped_and_shown_at_64_by_64():
     for game in games():
         env = Atari(game, 0)
         check_step(env.reset(), env.spec, game)
-        check_step(env.step(env.spec.action.n - 1), env.spec, game)
+        check_step(env.step(env.spec.action.size - 1), env.spec, game)
 
 
 def test_a_state_of_another_game_is_refused():
@@ -182,7 +182,7 @@ def test_a_state_of_another_game_is_refused():
 
 
 def test_the_full_action_set_is_a_setting():
-    assert Atari("pong", 0).spec.action.n == 6 and Atari("pong", 0, full_actions=True).spec.action.n == 18
+    assert Atari("pong", 0).spec.action.size == 6 and Atari("pong", 0, full_actions=True).spec.action.size == 18
 
 
 def test_every_record_is_what_the_spec_says():

@@ -37,7 +37,7 @@ def test_a_discrete_action_out_of_range_or_of_another_kind_is_refused(action):
 
 
 def test_a_continuous_action_is_clipped_to_the_box():
-    np.testing.assert_array_equal(box([2.0, -3.0, 0.5], BoxAction(3)), np.float32([1, -1, 0.5]))
+    np.testing.assert_array_equal(box([2.0, -3.0, 0.5], BoxAction(3)), np.array([1, -1, 0.5], np.float32))
 
 
 @pytest.mark.parametrize("action", [[0.0], [0.0, np.nan], [0.0, np.inf], 0.0])
@@ -56,7 +56,7 @@ def test_a_seed_that_not_every_suite_understands_is_refused(seed):
     ("change", "message"),
     [
         ({"reward": np.float32("nan")}, "'reward' is not finite"),
-        ({"speed": np.float32([0, np.inf])}, "'speed' is not finite"),
+        ({"speed": np.array([0, np.inf], np.float32)}, "'speed' is not finite"),
         ({"speed": np.zeros(3, np.float32)}, r"'speed' is float32\[3\], its spec says float32\[2\]"),
         ({"image": np.zeros((2, 2, 3), np.float32)}, "'image' is float32"),
     ],
