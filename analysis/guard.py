@@ -1,0 +1,174 @@
+"""May these runs be compared? What is mixed, unpaired, missing or suspicious, and the command that mends it."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+
+import numpy as np
+
+from agent.record import RunKey
+from analysis.load import LoadedRun, LoadedStudy
+from analysis.scores import RunScores
+
+# Settings that may differ between runs without changing what is computed; a test holds them equal to agent.config's.
+NOT_IDENTITY = frozenset(
+    "jax.platform jax.prealloc jax.mem_fraction jax.compilation_cache jax.conv jax.scan jax.observe_unroll "
+    "jax.imagine_unroll jax.debug_nans env.processes run.log_every run.checkpoint_every_s replay.store".split()
+)
+SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know before believing the numbers; a blocking one withholds aggregates unless forced."""
+
+    kind: str
+    text: str
+    blocking: bool = False
+    command: str = ""
+    details: list[str] = field(default_factory=list[str])
+
+
+def check(study: LoadedStudy, runs: Sequence[LoadedRun], grid: str, extra_words: str = "") -> list[Finding]:
+    """Return the findings about the selected runs of a study, blocking ones first."""
+    done = [run for run in runs if run.state == "done"]
+    found = [*_configurations(study, done), *_code(done), *_budgets(done), *_pairs(runs, grid, extra_words),
+             *_missing(runs, grid, extra_words), *_packages(done)]  # fmt: skip
+    return sorted(found, key=lambda finding: not finding.blocking)
+
+
+def _configurations(study: LoadedStudy, runs: Sequence[LoadedRun]) -> list[Finding]:
+    """A setting may depend on the task or on the method, but on nothing else."""
+    kinds = {(r.key.task, r.key.method, r.config_id) for r in runs if r.config_id in study.configs}
+    keys = {key for _, _, config in kinds for key in study.configs[config]} - NOT_IDENTITY
+    found: list[Finding] = []
+    for key in sorted(keys):
+        values = [(task, method, repr(study.configs[config].get(key))) for task, method, config in kinds]
+        if len({v for _, _, v in values}) == 1 or _depends_on(0, values) or _depends_on(1, values):
+            continue
+        by_value: dict[str, list[str]] = {}
+        for run in runs:
+            if run.config_id in study.configs:
+                by_value.setdefault(repr(study.configs[run.config_id].get(key)), []).append(_name(run.key))
+        ordered = sorted(by_value.items(), key=lambda item: -len(item[1]))
+        details = [f"{key}: {value} in {len(names)} runs ({_some(names)})" for value, names in ordered]
+        found.append(Finding("configuration", f"runs of one method differ in {key}", True, details=details))
+    return found
+
+
+def _depends_on(column: int, values: Sequence[tuple[str, str, str]]) -> bool:
+    seen: dict[str, str] = {}
+    return all(seen.setdefault(row[column], row[2]) == row[2] for row in values)
+
+
+def _code(runs: Sequence[LoadedRun]) -> list[Finding]:
+    trees = Counter(str(run.summary["code"]) for run in runs)
+    unknown = trees.pop("", 0)
+    found: list[Finding] = []
+    if len(trees) > 1:
+        details = [f"{tree[:16]}: {n} runs ({_some(_name(r.key) for r in runs if r.summary['code'] == tree)})" for tree, n in trees.most_common()]
+        found.append(Finding("code", f"runs come from {len(trees)} different code trees", True, details=details))
+    if unknown and trees:
+        found.append(Finding("code", f"the code of {unknown} runs is unknown (no provenance.json)"))
+    return found
+
+
+def _packages(runs: Sequence[LoadedRun]) -> list[Finding]:
+    sets = Counter(str(run.summary["packages"]) for run in runs if run.summary["packages"])
+    if len(sets) < 2:
+        return []
+    return [Finding("packages", f"runs used {len(sets)} different sets of package versions; see their provenance.json")]
+
+
+def _budgets(runs: Sequence[LoadedRun]) -> list[Finding]:
+    found: list[Finding] = []
+    for task in sorted({run.key.task for run in runs}):
+        last = {run: int(run.scores.frames[-1]) for run in runs if run.key.task == task and len(run.scores.frames)}
+        ends = Counter(last.values())
+        if len(ends) > 1:
+            details = [f"{frames} frames: {n} runs ({_some(_name(r.key) for r, f in last.items() if f == frames)})" for frames, n in ends.most_common()]
+            found.append(Finding("budget", f"finished runs of {task} end at different frames", True, details=details))
+    return found
+
+
+def _pairs(runs: Sequence[LoadedRun], grid: str, words: str) -> list[Finding]:
+    methods = sorted({run.key.method for run in runs})
+    done = {run.key for run in runs if run.state == "done"}
+    lacking: list[RunKey] = []
+    for task in sorted({key.task for key in done}):
+        seeds = {key.seed for key in done if key.task == task}
+        lacking += [key for m in methods for s in sorted(seeds) if (key := RunKey(task, m, s)) not in done]
+    if len(methods) < 2 or not lacking:
+        return []
+    states = {run.key: run.state for run in runs}
+    details = [f"{_name(key)}: {states.get(key, 'missing')}" for key in lacking]
+    text = f"methods were not run on the same seeds: {len(lacking)} {'runs have' if len(lacking) > 1 else 'run has'} no finished counterpart"
+    return [Finding("unpaired", text, True, resubmit_command(lacking, runs, grid, words), details)]
+
+
+def _missing(runs: Sequence[LoadedRun], grid: str, words: str) -> list[Finding]:
+    """Everything not finished, by state: failed runs matter most, since their absence can bias what remains."""
+    open_runs = [run for run in runs if run.state != "done"]
+    if not open_runs:
+        return []
+    states = Counter(run.state for run in open_runs)
+    text = f"{len(open_runs)} of {len(runs)} runs are not finished ({', '.join(f'{n} {s}' for s, n in states.most_common())})"
+    if states["failed"]:
+        text += "; leaving out failed runs can bias what remains"
+    reasons = Counter(str(run.summary["reason"]) for run in open_runs if run.summary["reason"])
+    details = [f"{n} × {reason}" for reason, n in reasons.most_common(SHOWN)]
+    keys = [run.key for run in open_runs]
+    return [Finding("missing", text, False, resubmit_command(keys, runs, grid, words), details)]
+
+
+def resubmit_command(keys: Sequence[RunKey], runs: Sequence[LoadedRun], grid: str, words: str = "") -> str:
+    """Return the shortest command whose selectors cover the keys; what is finished is never run again."""
+    parts = [f"python -m harness.resubmit grid={grid}", *([words] if words else [])]
+    for name, column in (("tasks", "task"), ("methods", "method"), ("seeds", "seed")):
+        wanted = sorted({getattr(key, column) for key in keys})
+        if len(wanted) < len({getattr(run.key, column) for run in runs}):
+            text = ",".join(map(str, wanted))
+            parts.append(f"{name}={text}," if name == "seeds" and len(wanted) == 1 and wanted[0] > 0 else f"{name}={text}")
+    return " ".join(parts)
+
+
+def suspicious(runs: Iterable[RunScores]) -> list[Finding]:
+    """Return findings about scores that look wrong although they can be read.
+
+    Two runs of one task that share 90% of at least ten points are flagged, unless all runs of the task are one constant.
+    """
+    groups: dict[tuple[str, str], list[RunScores]] = {}
+    for run in runs:
+        groups.setdefault((run.method, run.task), []).append(run)
+    found: list[Finding] = []
+    for (method, task), members in sorted(groups.items()):
+        if len({float(s) for run in members for s in run.scores}) <= 1:
+            continue
+        for a, b in combinations(sorted(members, key=lambda r: r.seed), 2):
+            shared, ia, ib = np.intersect1d(a.frames, b.frames, return_indices=True)
+            same = a.scores[ia] == b.scores[ib]
+            if len(shared) >= 10 and same.sum() >= 0.9 * len(shared) and len(set(a.scores[ia].tolist())) > 1:
+                where = f"; they differ at {', '.join(str(f) for f in shared[~same])} frames" if not same.all() else ""
+                text = f"{method}, {task}: seeds {a.seed} and {b.seed} share {same.sum()} of {len(shared)} evaluations{where}"
+                found.append(Finding("suspicious", text))
+    return found
+
+
+def paired(runs: Sequence[LoadedRun]) -> list[LoadedRun]:
+    """Return the finished runs whose task and seed every method has finished, and all unfinished runs."""
+    methods = {run.key.method for run in runs}
+    done = Counter((run.key.task, run.key.seed) for run in runs if run.state == "done")
+    return [run for run in runs if run.state != "done" or done[run.key.task, run.key.seed] == len(methods)]
+
+
+def _name(key: RunKey) -> str:
+    return f"{key.task}/{key.method}/seed-{key.seed}"
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:SHOWN]) + (f", … {len(listed) - SHOWN} more" if len(listed) > SHOWN else "")
+
+

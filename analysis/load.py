@@ -1,0 +1,179 @@
+"""Read a study's run folders: every run once, whatever is damaged listed by path and reason.
+
+What a run folder says is boiled down to a small summary, and summaries are cached by the size and time of the files they come from
+(in the user's cache folder; deleting it costs time only). A second call re-reads only runs that changed.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from agent import record
+from analysis.errors import InputError, nearest
+from analysis.scores import RunScores
+from analysis.summary import summarise
+
+CACHE_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is not as it should be, where, and what was done about it."""
+
+    path: str
+    reason: str
+    run: record.RunKey | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedRun:
+    """One run folder: its scores, its state, and what computed it. `state` is one of STATES."""
+
+    key: record.RunKey
+    folder: Path
+    state: str
+    scores: RunScores
+    summary: dict[str, Any]
+
+    @property
+    def config_id(self) -> str:
+        """Return a digest of the configuration without the seed, "" when there is none."""
+        return str(self.summary["config_id"])
+
+
+STATES = ("done", "running", "stopped", "failed", "planned", "missing", "damaged")
+
+
+@dataclass
+class LoadedStudy:
+    """All runs of a study, the plan's runs without a folder among them, and every problem met on the way."""
+
+    name: str
+    folder: Path
+    plan: dict[str, Any] | None
+    runs: list[LoadedRun]
+    problems: list[Problem]
+    configs: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+
+
+def load_study(folder: Path) -> LoadedStudy:
+    """Return what a study's folder holds.
+
+    Raises: InputError when there is no such folder or nothing in it.
+    """
+    if not folder.is_dir():
+        others = [entry.name for entry in folder.parent.iterdir() if entry.is_dir()] if folder.parent.is_dir() else []
+        raise InputError(f"{folder}: no such study; {nearest('study', folder.name, others)}")
+    problems: list[Problem] = []
+    plan = _plan(folder, problems)
+    paths = record.find_runs(folder)
+    if not paths and plan is None:
+        raise InputError(f"{folder}: holds no runs (TASK/METHOD/seed-K is expected) and no plan.json")
+    cache_path = _cache_path(folder)
+    cache = _read_cache(cache_path)
+    fresh: dict[str, Any] = {"runs": {}, "configs": {}}
+    old_runs, old_configs = cache.get("runs", {}), cache.get("configs", {})
+    changed = False
+    runs: list[LoadedRun] = []
+    for path in paths:
+        name, stamp = str(path.relative_to(folder)), signature(path)
+        entry = old_runs.get(name)
+        if entry is None or entry["signature"] != stamp:
+            changed = True
+            entry = {"signature": stamp, "summary": summarise(path, {**old_configs, **fresh["configs"]}, fresh["configs"])}
+        fresh["runs"][name] = entry
+        config_id = entry["summary"]["config_id"]
+        if config_id in old_configs:
+            fresh["configs"][config_id] = old_configs[config_id]
+        run = _loaded(record.RunKey.of(path), path, entry["summary"], problems)
+        runs.append(run)
+    if changed or len(fresh["runs"]) != len(old_runs):
+        _write_cache(cache_path, fresh)
+    runs += _without_folder(plan, folder, {run.key for run in runs}, problems)
+    return LoadedStudy(folder.name, folder, plan, runs, problems, fresh["configs"])
+
+
+def _plan(folder: Path, problems: list[Problem]) -> dict[str, Any] | None:
+    try:
+        return record.read_plan(folder)
+    except record.RecordError as error:
+        path, _, reason = str(error).partition(": ")
+        problems.append(Problem(path, f"{reason}; what was planned is unknown"))
+        return None
+
+
+def _loaded(key: record.RunKey, path: Path, summary: dict[str, Any], problems: list[Problem]) -> LoadedRun:
+    problems += [Problem(where, reason, key) for where, reason in summary["problems"]]
+    curve = RunScores(
+        key.method, key.task, key.seed, np.array(summary["frames"], np.int64), np.array(summary["scores"], np.float64),
+        complete=summary["state"] == "done", unit=summary["unit"], folder=path,
+    )  # fmt: skip
+    return LoadedRun(key, path, summary["state"], curve, summary)
+
+
+def _without_folder(plan: dict[str, Any] | None, folder: Path, found: set[record.RunKey], problems: list[Problem]) -> list[LoadedRun]:
+    """Return the plan's runs that have no folder, in the state `missing`."""
+    missing: list[LoadedRun] = []
+    for number, entry in enumerate(cast("list[Any]", (plan or {}).get("runs", []))):
+        try:
+            key = record.RunKey(str(entry["task"]), str(entry["method"]), int(entry["seed"]))
+        except (TypeError, KeyError, ValueError):
+            problems.append(Problem(str(record.plan_path(folder)), f"runs[{number}] names no task, method and seed"))
+            continue
+        if key not in found:
+            empty = RunScores(key.method, key.task, key.seed, np.array([], np.int64), np.array([]), complete=False)
+            missing.append(LoadedRun(key, folder / key.task / key.method / f"seed-{key.seed}", "missing", empty, EMPTY))
+    return missing
+
+
+EMPTY: dict[str, Any] = {
+    "problems": [], "frames": [], "scores": [], "state": "missing", "unit": "return", "config_id": "", "code": "", "device": "",
+    "gpu_seconds": 0.0, "wasted_gpu_seconds": {}, "packages": "", "metrics": {}, "env_steps": 0, "total_env_steps": 0, "reason": "",
+}  # fmt: skip
+
+WATCHED = frozenset({"config.yaml", "provenance.json", "status.json", "scores.jsonl", "metrics.jsonl", "result.json"})
+
+
+def signature(folder: Path) -> str:
+    """Return sizes and times of the files a summary depends on, as one short text."""
+    parts: list[str] = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name in WATCHED:
+                    info = entry.stat()
+                    parts.append(f"{entry.name}:{info.st_size}:{info.st_mtime_ns}:{info.st_ino}")
+        for number in record.RunDir(folder).attempt_numbers():
+            path = folder / "attempts" / str(number) / "attempt.json"
+            if path.exists():
+                info = path.stat()
+                parts.append(f"{number}:{info.st_size}:{info.st_mtime_ns}")
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+    return hashlib.sha256("|".join(sorted(parts)).encode()).hexdigest()[:24]
+
+
+def _cache_path(folder: Path) -> Path:
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "harmony-bench" / f"report-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]}.json"
+
+
+def _read_cache(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError):  # no cache is as good as any
+        return {}
+    return cast("dict[str, Any]", data) if isinstance(data, dict) and data.get("format") == CACHE_FORMAT else {}
+
+
+def _write_cache(path: Path, content: dict[str, Any]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        record.write_bytes(path, json.dumps({"format": CACHE_FORMAT, **content}, separators=(",", ":")).encode(), durable=False)
+    except OSError:  # a full or read-only home costs time, not results
+        return

@@ -1,0 +1,271 @@
+"""Regenerate tables and figures from run folders and the bundled scores: `python -m analysis.report`."""
+
+import json
+import shutil
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from analysis import guard, load, results, scores, selection, tables
+from analysis.errors import InputError, nearest
+from analysis.write import MARKER, write_report
+
+HELP = """usage: python -m analysis.report [key=value ...] [--flag ...]
+
+Writes one report: index.html, report.md, tables/, figures/, aggregates.csv, per_task.csv, comparisons.csv.
+Without a grid it shows the published Atari-100k results of scores/.
+
+settings:
+  grid=         the study of this grid (runs/NAME)
+  study=        a study by the name of its folder, where it is not the grid's
+  runs=         folder of all studies (default: runs)
+  out=          where the report goes (default: report)
+  tasks=        comma list; the suite's prefix may be left out
+  methods=      comma list of the study's methods and of published ones (scores/methods.csv)
+  seeds=        5 (0..4), 0..4, or 1,3
+  extra=        a CSV with columns method,task,seed,frames,score (comma list for several)
+  last=         a run's score is the mean of its last N evaluations (default: 1)
+  reps=         bootstrap samples (default: 50000)
+  bootstrap_seed=  seed of the bootstrap (default: 0)
+
+flags:
+  --reference exact|integer   random and human scores as published, or rounded as in the HarmonyDream paper
+  --literature  add columns of other published methods
+  --paired      use only the seeds that every method has finished
+  --force       show aggregates that should not be compared, labelled
+  --json        print the results as JSON
+  --debug       show the traceback of an error
+  --help        show this text"""
+KEYS = ("grid", "study", "runs", "out", "tasks", "methods", "seeds", "extra", "last", "reps", "bootstrap_seed")
+FLAGS = ("reference", "literature", "paired", "force", "json", "debug", "help")
+
+
+@dataclass
+class Options:
+    """The parsed command line."""
+
+    settings: dict[str, str] = field(default_factory=dict[str, str])
+    flags: set[str] = field(default_factory=set[str])
+    reference: str = "exact"
+
+    def items(self, key: str) -> list[str]:
+        """Return the items of a comma list, [] where the key is not given."""
+        return selection.comma_list(key, self.settings[key]) if key in self.settings else []
+
+    def whole(self, key: str, default: int, least: int) -> int:
+        """Return a whole number of at least `least`."""
+        text = self.settings.get(key, str(default))
+        if not text.isdecimal() or int(text) < least or len(text) > 9:
+            raise InputError(f"{key}={text}: a whole number from {least} on is expected")
+        return int(text)
+
+
+def parse(argv: Sequence[str]) -> Options:
+    """Return the options; InputError names what is unknown, repeated or lacks its value."""
+    options, words = Options(), list(argv)
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.removeprefix("--").partition("=")
+        if name == "reference":
+            value = value if equals else words.pop(0) if words else ""
+            if value not in ("exact", "integer"):
+                raise InputError(nearest("reference", value, ["exact", "integer"]))
+            options.reference = value
+        elif word.startswith("--"):
+            if name not in FLAGS or equals:
+                hint = f"settings are written key=value: {name}={value or 'VALUE'}" if name in KEYS else nearest("flag", word, [f"--{f}" for f in FLAGS])
+                raise InputError(hint)
+            options.flags.add(name)
+        elif not equals:
+            raise InputError(f"{word!r} is not understood; settings are key=value, as in grid=demo")
+        elif name not in KEYS:
+            raise InputError(nearest("setting", name, KEYS))
+        elif name in options.settings:
+            raise InputError(f"{name} is given twice: {options.settings[name]!r} and {value!r}")
+        elif not value:
+            raise InputError(f"{name}= needs a value")
+        else:
+            options.settings[name] = value
+    return options
+
+
+@dataclass
+class Material:
+    """What the report is made of: the study (if any), its selected runs, and every run's scores."""
+
+    name: str
+    study: load.LoadedStudy | None
+    selected: list[load.LoadedRun]
+    scores: list[scores.RunScores]
+    findings: list[guard.Finding]
+    problems: list[load.Problem]
+
+
+def gather(options: Options) -> Material:
+    """Return the runs that the options select."""
+    name = options.settings.get("study") or options.settings.get("grid")
+    study = _study(options, name) if name else None
+    own = [run.scores for run in study.runs] if study else scores.bundled()
+    extra = [run for path in options.items("extra") for run in scores.read_tidy(Path(path))]
+    _refuse_overlap(own, extra)
+    pool = [*own, *extra]
+    words = options.items("methods")
+    available = results.order_methods([run.method for run in pool])
+    published = [m.name for m in scores.published_methods().values() if m.kind != "means" and m.name not in available]
+    methods = selection.select(words, [*available, *published], "method") if words else available
+    pool += scores.bundled([m for m in methods if m in published])
+    tasks = selection.select(options.items("tasks"), results.order_tasks([run.task for run in pool]), "task")
+    seeds = selection.parse_seeds(options.settings["seeds"]) if "seeds" in options.settings else None
+    chosen = [r for r in pool if r.method in methods and r.task in tasks and (seeds is None or r.seed in seeds)]
+    if not chosen:
+        raise InputError(f"no run has seeds={options.settings.get('seeds')} among the selected tasks and methods")
+    keys = {(r.method, r.task, r.seed) for r in chosen}
+    selected = [r for r in (study.runs if study else []) if (r.key.method, r.key.task, r.key.seed) in keys]
+    found = _judge(options, study, selected)
+    if "paired" in options.flags:
+        selected = guard.paired(selected)
+        keep = {id(run.scores) for run in selected}
+        chosen = [r for r in chosen if r.folder is None or id(r) in keep]
+        found = _judge(options, study, selected)
+    usable = [r for r in chosen if not any(run.scores is r and run.state == "damaged" for run in selected)]
+    found += guard.suspicious(usable)
+    problems = [p for p in (study.problems if study else []) if p.run is None or any(r.key == p.run for r in selected)]
+    return Material(name or "published", study, selected, usable, found, problems)
+
+
+def _judge(options: Options, study: load.LoadedStudy | None, selected: Sequence[load.LoadedRun]) -> list[guard.Finding]:
+    if study is None:
+        return []
+    s = options.settings
+    words = " ".join(f"{key}={s[key]}" for key in ("study", "runs") if key in s)
+    return guard.check(study, selected, s.get("grid", study.name), words)
+
+
+def _study(options: Options, name: str) -> load.LoadedStudy:
+    runs = Path(options.settings.get("runs", "runs"))
+    if not (runs / name).is_dir():
+        studies = sorted(p.name for p in runs.iterdir() if p.is_dir() and not p.name.startswith(".")) if runs.is_dir() else []
+        grids = sorted(p.stem for p in (Path(__file__).resolve().parents[1] / "configs" / "grids").glob("*.yaml"))
+        if name in grids:
+            raise InputError(f"{runs / name}: nothing has been run yet; start it with: python -m harness.launch grid={name}")
+        raise InputError(nearest("study", name, {*studies, *grids}))
+    return load.load_study(runs / name)
+
+
+def _refuse_overlap(own: Sequence[scores.RunScores], extra: Sequence[scores.RunScores]) -> None:
+    taken = {(r.method, r.task, r.seed) for r in own}
+    for run in extra:
+        if (key := (run.method, run.task, run.seed)) in taken:
+            raise InputError(f"extra: {run.method}, {run.task}, seed {run.seed} is there already; give the added method another name")
+        taken.add(key)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, 1 if aggregates were withheld, 2 for wrong input (nothing is written)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if "--help" in words or "-h" in words:
+        print(HELP)
+        return 0
+    try:
+        return _run(parse(words))
+    except (InputError, OSError) as error:
+        if "--debug" in words:
+            traceback.print_exc()
+        text = f"{error.filename or 'report'}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
+        print(text, file=sys.stderr)
+        return 2 if isinstance(error, InputError) else 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(options: Options) -> int:
+    settings = results.Settings(
+        options.reference, options.whole("reps", results.Settings.reps, 100), seed=options.whole("bootstrap_seed", 0, 0),
+        last=options.whole("last", 1, 1),
+    )  # fmt: skip
+    out = Path(options.settings.get("out", "report"))
+    check_out(out)
+    material = gather(options)
+    blocking = [f for f in material.findings if f.blocking]
+    withheld = ""
+    if blocking and "force" not in options.flags:
+        withheld = "; ".join(f.text for f in blocking) + ". Mend it, compare what is paired (--paired), or show them all the same (--force)."
+    found = results.compute(material.scores, settings, withheld)
+    literature = scores.literature() if "literature" in options.flags else []
+    made = tables.of_results(found, literature)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.absolute().parent))
+    try:
+        write_report(temporary, out, material, found, made, "force" in options.flags)
+        _replace(temporary, out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    _say(options, material, found, made, out, blocking)
+    return 1 if withheld else 0
+
+
+def check_out(out: Path) -> None:
+    """Raise InputError unless `out` may be (re)placed: absent, empty, or an earlier report."""
+    parent = out.absolute().parent
+    if not parent.is_dir():
+        raise InputError(f"out={out}: the folder {parent} does not exist")
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise InputError(f"out={out}: is not a folder; choose another out=")
+    if out.is_dir() and any(out.iterdir()) and not (out / MARKER).exists():
+        raise InputError(f"out={out}: holds files that are not a report's; choose another out=")
+
+
+def _replace(temporary: Path, out: Path) -> None:
+    temporary.chmod(0o755)
+    if out.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".old", dir=out.absolute().parent))
+        out.rename(old / "report")
+        temporary.rename(out)
+        shutil.rmtree(old)
+    else:
+        temporary.rename(out)
+
+
+def _say(options: Options, material: Material, found: results.Results, made: Sequence[tables.Table], out: Path,
+         blocking: Sequence[guard.Finding]) -> None:  # fmt: skip
+    if "json" in options.flags:
+        print(json.dumps(as_json(material, found, out), indent=1, allow_nan=False))
+    else:
+        shown = [t for t in made if t.name.startswith(("aggregates", "comparisons"))]
+        print("\n\n".join(t.plain() for t in shown or made))
+        print(f"\n{out / 'index.html'}")
+    for finding in material.findings:
+        level = ("refused" if found.withheld else "forced") if finding.blocking else "note"
+        print(f"{level}: {finding.text}" + "".join(f"\n  {d}" for d in finding.details[:6]), file=sys.stderr)
+        if finding.command:
+            print(f"  next: {finding.command}", file=sys.stderr)
+    if material.problems:
+        print(f"note: {len(material.problems)} damaged or odd places, listed in {out / 'problems.csv'}", file=sys.stderr)
+    if blocking and found.withheld:
+        print("no aggregates: --paired compares what is paired, --force shows them all the same", file=sys.stderr)
+
+
+def as_json(material: Material, found: results.Results, out: Path) -> dict[str, Any]:
+    """Return the numbers of the report as plain values."""
+    return {
+        "report": str(out),
+        "study": material.name,
+        "methods": found.methods,
+        "tasks": found.tasks,
+        "withheld": found.withheld,
+        "aggregates": [
+            {"scale": g.scale, "method": m, "metric": name, "estimate": i.estimate, "low": i.low, "high": i.high, "n_runs": i.n_runs,
+             "n_tasks": i.n_tasks, "frames": g.frames[1]}
+            for g in found.groups for m, a in g.aggregates.items() for name, i in a.items()
+        ],
+        "findings": [{"kind": f.kind, "text": f.text, "blocking": f.blocking, "command": f.command} for f in material.findings],
+        "problems": [{"path": p.path, "reason": p.reason} for p in material.problems],
+        "states": {state: sum(r.state == state for r in material.selected) for state in load.STATES},
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

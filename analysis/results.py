@@ -1,0 +1,239 @@
+"""From the runs of some methods on some tasks to every number of the report."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+
+from analysis import stats
+from analysis.compare import Improvement
+from analysis.resample import Floats
+from analysis.runs import Interval
+from analysis.scores import OURS, PUBLISHED, RunScores, references
+
+AGGREGATES = ("mean", "median", "iqm", "optimality_gap", "superhuman")
+CURVES = ("iqm", "median", "mean")
+HUMAN, SUCCESS, RAW = "human_normalised", "success", "raw"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the numbers depend on besides the runs."""
+
+    reference: str = "exact"
+    reps: int = stats.REPS
+    curve_reps: int = 2000
+    seed: int = 0
+    level: float = 0.95
+    last: int = 1
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method on one task: n runs, mean and standard deviation (n-1; NaN for one run), and the mean normalised."""
+
+    n: int
+    mean: float
+    std: float
+    normalised: float
+    frames: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Method x against method y on the tasks of one scale."""
+
+    x: str
+    y: str
+    improvement: Improvement
+    differences: dict[str, Interval]
+    wins: int
+    ties: int
+    losses: int
+    p_value: float
+
+
+@dataclass
+class Group:
+    """Tasks that share a scale, with everything that can be said across them.
+
+    Scores on `human_normalised` and `success` scales can be averaged over tasks; `raw` ones can only be ranked.
+    """
+
+    scale: str
+    tasks: list[str]
+    methods: list[str]
+    scores: dict[str, list[Floats]]
+    aggregates: dict[str, dict[str, Interval]] = field(default_factory=dict[str, dict[str, Interval]])
+    comparisons: list[Comparison] = field(default_factory=list[Comparison])
+    average_rank: dict[str, float] = field(default_factory=dict[str, float])
+    profiles: dict[str, stats.Profile] = field(default_factory=dict[str, stats.Profile])
+    curves: dict[str, dict[str, stats.Curve]] = field(default_factory=dict[str, dict[str, stats.Curve]])
+    frames: tuple[int, int] = (0, 0)
+
+
+@dataclass
+class Results:
+    """Everything the tables and figures show; `withheld` says why there are no aggregates, "" if there are."""
+
+    settings: Settings
+    methods: list[str]
+    tasks: list[str]
+    runs: list[RunScores]
+    cells: dict[tuple[str, str], Cell]
+    groups: list[Group]
+    units: dict[str, str]
+    withheld: str = ""
+
+
+def order_methods(names: Sequence[str]) -> list[str]:
+    """Return the names with Harmony before its baseline, ours before the published, variants beside their base."""
+    known = [*OURS, *PUBLISHED]
+
+    def place(name: str) -> tuple[int, str]:
+        base = name.partition("@")[0]
+        return (known.index(base) if base in known else len(known), name)
+
+    return sorted(dict.fromkeys(names), key=place)
+
+
+def order_tasks(names: Sequence[str]) -> list[str]:
+    """Return the names sorted, the built-in Catch last."""
+    return sorted(dict.fromkeys(names), key=lambda name: (name == "catch", name))
+
+
+def compute(runs: Sequence[RunScores], settings: Settings, withheld: str = "") -> Results:
+    """Return all results of the runs; unfinished runs appear in learning curves only.
+
+    With `withheld` set, nothing across tasks or methods is computed.
+    """
+    methods, tasks = order_methods([r.method for r in runs]), order_tasks([r.task for r in runs])
+    table = references(settings.reference)
+    finals: dict[tuple[str, str], list[float]] = {}
+    frames: dict[tuple[str, str], list[int]] = {}
+    for run in sorted(runs, key=lambda r: r.seed):
+        score = run.final(settings.last)
+        if run.complete and not math.isnan(score):
+            finals.setdefault((run.method, run.task), []).append(score)
+            frames.setdefault((run.method, run.task), []).append(run.window[1] if run.window else int(run.frames[-1]))
+    cells = {key: _cell(scores, frames[key], table.get(key[1])) for key, scores in finals.items()}
+    units = {run.task: run.unit for run in runs}
+    results = Results(settings, methods, tasks, list(runs), cells, [], units, withheld)
+    for scale, members in _scales(tasks, units, table).items():
+        group = _group(scale, members, methods, finals, table)
+        if group is not None:
+            spans = [cells[m, t].frames for m in group.methods for t in group.tasks]
+            group.frames = (min(a for a, _ in spans), max(b for _, b in spans))
+            if not withheld:
+                _fill(group, settings)
+                _add_curves(group, runs, settings, table)
+            results.groups.append(group)
+    return results
+
+
+def _cell(scores: Sequence[float], frames: Sequence[int], reference: tuple[float, float] | None) -> Cell:
+    mean = float(np.mean(scores))
+    std = float(np.std(scores, ddof=1)) if len(scores) > 1 else math.nan
+    normalised = float(stats.normalise(mean, *reference)) if reference else math.nan
+    return Cell(len(scores), mean, std, normalised, (min(frames), max(frames)))
+
+
+def _scales(tasks: Sequence[str], units: Mapping[str, str], table: Mapping[str, object]) -> dict[str, list[str]]:
+    scales: dict[str, list[str]] = {}
+    for task in tasks:
+        scale = SUCCESS if units[task] == "success" else HUMAN if task in table else RAW
+        scales.setdefault(scale, []).append(task)
+    return scales
+
+
+def _group(scale: str, tasks: list[str], methods: Sequence[str], finals: Mapping[tuple[str, str], list[float]],
+           table: Mapping[str, tuple[float, float]]) -> Group | None:  # fmt: skip
+    """Return the group of the tasks on which every method with any finished run has one; None without such tasks."""
+    present = [m for m in methods if any((m, t) in finals for t in tasks)]
+    shared = [t for t in tasks if all((m, t) in finals for m in present)]
+    if not present or not shared:
+        return None
+    scores = {m: [_scaled(finals[m, t], scale, table.get(t)) for t in shared] for m in present}
+    return Group(scale, shared, present, scores)
+
+
+def _scaled(scores: Sequence[float], scale: str, reference: tuple[float, float] | None) -> Floats:
+    return stats.normalise(scores, *reference) if scale == HUMAN and reference else np.asarray(scores, np.float64)
+
+
+def _fill(group: Group, s: Settings) -> None:
+    means = {m: np.array([scores.mean() for scores in group.scores[m]]) for m in group.methods}
+    metrics = AGGREGATES if group.scale == HUMAN else AGGREGATES[:3]
+    if group.scale != RAW:
+        for method in group.methods:
+            group.aggregates[method] = stats.aggregate(group.scores[method], metrics, reps=s.reps, seed=s.seed, level=s.level)
+        taus = profile_thresholds(group)
+        group.profiles = {m: stats.performance_profile(group.scores[m], taus, seed=s.seed, level=s.level) for m in group.methods}
+    if len(group.methods) > 1:
+        group.average_rank = stats.average_rank(means)
+    for x, y in _pairs(group.methods):
+        improvement = stats.probability_of_improvement(group.scores[x], group.scores[y], reps=s.reps, seed=s.seed, level=s.level)
+        names = () if group.scale == RAW else metrics[:4]
+        differences = stats.difference(group.scores[x], group.scores[y], names, reps=s.reps, seed=s.seed, level=s.level) if names else {}
+        wins, ties, losses = stats.win_tie_loss(means[x], means[y])
+        p = stats.signed_rank_test(means[x] - means[y])
+        group.comparisons.append(Comparison(x, y, improvement, differences, wins, ties, losses, p))
+
+
+def _pairs(methods: Sequence[str]) -> list[tuple[str, str]]:
+    """Return all pairs of up to five methods; of more, each against the first."""
+    return list(combinations(methods, 2)) if len(methods) <= 5 else [(methods[0], other) for other in methods[1:]]
+
+
+def profile_thresholds(group: Group) -> Floats:
+    """Return 201 thresholds from 0 to where 2.5% of the best method's runs remain, at least 1."""
+    top = max(float(np.quantile(np.concatenate(scores), 0.975)) for scores in group.scores.values())
+    return np.linspace(0.0, 1.0 if group.scale == SUCCESS else max(1.0, math.ceil(top * 2) / 2), 201)
+
+
+def _add_curves(group: Group, runs: Sequence[RunScores], s: Settings, table: Mapping[str, tuple[float, float]]) -> None:
+    if group.scale == RAW:
+        return
+    for method in group.methods:
+        steps, evaluations = evaluation_matrices([r for r in runs if r.method == method], group.tasks)
+        if len(steps) < 2:
+            continue
+        scaled = [_scale_matrix(m, group.scale, table.get(t)) for m, t in zip(evaluations, group.tasks, strict=True)]
+        group.curves[method] = {
+            name: stats.curve(steps, scaled, name, reps=s.curve_reps, seed=s.seed, level=s.level) for name in CURVES
+        }
+
+
+def _scale_matrix(matrix: Floats, scale: str, reference: tuple[float, float] | None) -> Floats:
+    return stats.normalise(matrix, *reference) if scale == HUMAN and reference else matrix
+
+
+def evaluation_matrices(runs: Sequence[RunScores], tasks: Sequence[str]) -> tuple[list[int], list[Floats]]:
+    """Return the frames at which runs were evaluated and per task a matrix [runs, frames], NaN where there is none.
+
+    Training episodes are averaged in windows of 1/20 of the longest run, each at the end of its window.
+    """
+    binned = [bin_episodes(run) for run in runs]
+    steps = sorted({int(frame) for run in binned for frame in run.frames})
+    place = {frame: column for column, frame in enumerate(steps)}
+    matrices: list[Floats] = []
+    for task in tasks:
+        members = [run for run in binned if run.task == task]
+        matrix = np.full((len(members), len(steps)), np.nan)
+        for row, run in enumerate(members):
+            matrix[row, [place[int(frame)] for frame in run.frames]] = run.scores
+        matrices.append(matrix)
+    return steps, matrices
+
+
+def bin_episodes(run: RunScores, bins: int = 20) -> RunScores:
+    """Return a run of training episodes as `bins` window means; a run of evaluations is returned as it is."""
+    if run.window is None:
+        return run
+    width = run.window[1] // bins
+    number = np.minimum((run.frames - 1) // width, bins - 1)
+    places = np.unique(number)
+    scores = np.array([run.scores[number == place].mean() for place in places])
+    return RunScores(run.method, run.task, run.seed, (places + 1) * width, scores, run.complete, run.window, run.unit, run.folder)

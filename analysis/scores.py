@@ -1,0 +1,191 @@
+"""Scores of runs, bundled or added as tidy CSV, and the references they are normalised with."""
+
+import csv
+import functools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis import stats
+from analysis.errors import InputError, nearest
+from analysis.resample import Floats
+
+SCORES = Path(__file__).resolve().parents[1] / "scores"
+PUBLISHED = ("harmony_dreamerv3_published", "dreamerv3_published")
+OURS = ("harmony_dreamerv3", "dreamerv3")
+TRAINING_WINDOW = (390_000, 400_000)
+COLUMNS = ("method", "task", "seed", "frames", "score")
+
+
+@dataclass(frozen=True, eq=False)
+class RunScores:
+    """The scores of one run along training: frames [n] ascending, scores [n] finite.
+
+    `complete` is False for a run that has not reached its end. `window` is set where scores are training episodes: the run's
+    score is the mean of those within it; otherwise it is the last evaluation.
+    """
+
+    method: str
+    task: str
+    seed: int
+    frames: NDArray[np.int64]
+    scores: Floats
+    complete: bool = True
+    window: tuple[int, int] | None = None
+    unit: str = "return"
+    folder: Path | None = None
+
+    def final(self, last: int = 1) -> float:
+        """Return the mean of the last `last` evaluations (or of the episodes in the window); NaN when there is none."""
+        if self.window is not None:
+            inside = (self.frames >= self.window[0]) & (self.frames <= self.window[1])
+            return float(self.scores[inside].mean()) if inside.any() else math.nan
+        return float(self.scores[-last:].mean()) if len(self.scores) else math.nan
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is known of a method with published figures."""
+
+    name: str
+    label: str
+    year: int
+    kind: str
+    source: str
+    note: str
+
+
+@functools.cache
+def published_methods() -> dict[str, Method]:
+    """Return the methods of `scores/` by name."""
+    rows = _rows(SCORES / "methods.csv", ("method", "label", "year", "kind", "source", "note"))
+    return {r["method"]: Method(r["method"], r["label"], int(r["year"]), r["kind"], r["source"], r["note"]) for _, r in rows}
+
+
+def label(method: str) -> str:
+    """Return a method's name for readers; an unknown method keeps its own."""
+    ours = {"harmony_dreamerv3": "Harmony DreamerV3", "dreamerv3": "DreamerV3"}
+    base, at, variant = method.partition("@")
+    if base in ours:
+        return ours[base] + (f" [{variant}]" if at else "")
+    known = published_methods().get(method)
+    return known.label if known else method
+
+
+def references(kind: str = "exact") -> dict[str, tuple[float, float]]:
+    """Return (random, human) per Atari task, as published (`exact`) or rounded half to even (`integer`)."""
+    rows = _rows(SCORES / "atari100k_references.csv", ("task", "random", "human"))
+    exact = {row["task"]: (float(row["random"]), float(row["human"])) for _, row in rows}
+    if kind == "exact":
+        return exact
+    if kind == "integer":
+        return {task: (float(round(random)), float(round(human))) for task, (random, human) in exact.items()}
+    raise InputError(nearest("reference", kind, ["exact", "integer"]))
+
+
+def bundled(methods: Sequence[str] = PUBLISHED) -> list[RunScores]:
+    """Return the runs of the named published methods that come with learning curves or single runs."""
+    wanted, known = set(methods), published_methods()
+    for method in methods:
+        if method not in known or known[method].kind == "means":
+            having = [name for name, entry in known.items() if entry.kind != "means"]
+            raise InputError(nearest("published method", method, having))
+    found: list[RunScores] = []
+    files = {"evaluations": "atari100k_harmonydream.csv", "training": "atari100k_dreamerv3_2024_ppo.csv",
+             "runs": "atari100k_literature_runs.csv"}  # fmt: skip
+    for kind, file in files.items():
+        if any(known[method].kind == kind for method in wanted):
+            window = TRAINING_WINDOW if kind == "training" else None
+            found += [run for run in read_tidy(SCORES / file, window=window) if run.method in wanted]
+    return found
+
+
+@dataclass(frozen=True)
+class Literature:
+    """Per-task means of a published method, and its single runs where they are public."""
+
+    method: Method
+    means: dict[str, float]
+    runs: dict[str, list[float]]
+
+
+def literature() -> list[Literature]:
+    """Return the published methods other than the two of the HarmonyDream paper, oldest first."""
+    known = {name: method for name, method in published_methods().items() if name not in PUBLISHED and name != "ppo"}
+    runs: dict[str, dict[str, list[float]]] = {name: {} for name in known}
+    for run in bundled([name for name, method in known.items() if method.kind != "means"]):
+        if not math.isnan(score := run.final()):
+            runs[run.method].setdefault(run.task, []).append(score)
+    means = {name: {task: float(np.mean(scores)) for task, scores in by_task.items()} for name, by_task in runs.items()}
+    for _, row in _rows(SCORES / "atari100k_literature_means.csv", ("method", "task", "n", "mean", "std")):
+        means[row["method"]][row["task"]] = float(row["mean"])
+    return [Literature(method, means[name], runs[name]) for name, method in sorted(known.items(), key=lambda item: item[1].year)]
+
+
+def read_tidy(path: Path, window: tuple[int, int] | None = None) -> list[RunScores]:
+    """Return the runs of a tidy CSV with columns method, task, seed, frames, score (others are ignored).
+
+    Raises: InputError naming file, line, value and what is expected.
+    """
+    points: dict[tuple[str, str, int], dict[int, float]] = {}
+    for number, row in _rows(path, COLUMNS):
+        seed, frames = (_whole(path, number, name, row[name]) for name in ("seed", "frames"))
+        try:
+            score = float(row["score"])
+        except ValueError:
+            score = math.nan
+        if not math.isfinite(score):
+            raise InputError(f"{path}, line {number}: score is {row['score']!r}, a finite number is expected")
+        if not row["method"] or not row["task"]:
+            raise InputError(f"{path}, line {number}: method and task must not be empty")
+        curve = points.setdefault((row["method"], row["task"], seed), {})
+        if frames in curve:
+            who = f"{row['method']}, {row['task']}, seed {seed}"
+            raise InputError(f"{path}, line {number}: a second score of {who} at {frames} frames")
+        curve[frames] = score
+    return [_run(key, curve, window) for key, curve in points.items()]
+
+
+def _run(key: tuple[str, str, int], curve: dict[int, float], window: tuple[int, int] | None) -> RunScores:
+    frames = sorted(curve)
+    scores = np.array([curve[frame] for frame in frames], np.float64)
+    return RunScores(*key, np.array(frames, np.int64), scores, window=window)
+
+
+def _whole(path: Path, number: int, name: str, text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise InputError(f"{path}, line {number}: {name} is {text!r}, a whole number from 0 on is expected")
+    return value
+
+
+def _rows(path: Path, columns: Sequence[str]) -> Iterable[tuple[int, dict[str, str]]]:
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            header = reader.fieldnames or []
+            missing = [name for name in columns if name not in header]
+            if missing:
+                raise InputError(f"{path}: no column {missing[0]!r}; the header must name {','.join(columns)}")
+            rows = [(reader.line_num, row) for row in reader]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a CSV file ({error})") from error
+    for number, row in rows:
+        if any(row[name] is None for name in columns):  # pyright: ignore[reportUnnecessaryComparison] # short rows give None
+            raise InputError(f"{path}, line {number}: fewer columns than the header's {len(header)}")
+    return rows
+
+
+def normalised(runs: Mapping[str, Sequence[float]], tasks: Sequence[str], kind: str = "exact") -> list[Floats]:
+    """Return the human-normalised scores per task, in the order of `tasks`."""
+    table = references(kind)
+    return [stats.normalise(runs[task], *table[task]) for task in tasks]

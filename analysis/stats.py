@@ -1,0 +1,293 @@
+"""Statistics for few runs on many tasks: aggregates, bootstrap intervals, comparisons, profiles, learning curves.
+
+A small library; it needs NumPy alone. Scores of one method are *runs*: a sequence with one 1-D array per task, one number per
+run (seed) of it. Tasks may have different numbers of runs.
+
+    >>> from analysis import stats
+    >>> harmony = [[0.9, 1.3, 1.1], [0.2, 0.4, 0.3]]
+    >>> round(stats.iqm(harmony), 3)
+    0.7
+    >>> result = stats.aggregate(harmony, reps=2000, seed=0)["iqm"]
+    >>> result.n_runs, result.n_tasks, result.low < result.estimate < result.high
+    (6, 2, True)
+
+One policy holds for ragged data: **every task counts the same, and within a task every run counts the same.** Where single runs
+are pooled (IQM, optimality gap, profiles), a run of a task with n runs has weight 1/n. With equal n these are the usual
+definitions. A NaN or infinity raises ValueError that names task and run: to leave something out is the caller's decision.
+An interval is given only if every task has at least two runs: one run says nothing of the spread between runs, and a
+zero-width interval would claim that it does.
+
+Sources: Agarwal et al., "Deep RL at the Edge of the Statistical Precipice", NeurIPS 2021 (IQM, optimality gap, stratified
+bootstrap, probability of improvement, performance profiles). Equal to the numbers of rliable 1.2, which tests/benchmarks checks.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from analysis.compare import average_rank, probability_of_improvement, signed_rank_test, win_tie_loss
+from analysis.resample import Floats, Stream, percentile_bounds, stratified_indices
+from analysis.runs import Interval, Runs, check_bootstrap, no_interval, strata
+
+__all__ = [
+    "METRICS", "Curve", "Interval", "Profile", "Runs", "aggregate", "average_rank", "curve", "difference", "iqm", "mean", "median",
+    "normalise", "optimality_gap", "performance_profile", "probability_of_improvement", "replicates", "signed_rank_test",
+    "superhuman", "win_tie_loss",
+]  # fmt: skip
+
+REPS = 50_000
+
+
+def normalise(scores: ArrayLike, random: float, human: float) -> Floats:
+    """Return (scores - random) / (human - random), 0 for a random player and 1 for the human reference."""
+    if not (math.isfinite(random) and math.isfinite(human)) or random == human:
+        raise ValueError(f"a reference needs two different finite scores, not random={random} and human={human}")
+    return (np.asarray(scores, np.float64) - random) / (human - random)
+
+
+class Sample:
+    """Replicates [reps, sum of runs] of one method's runs, with what several metrics need of them computed once."""
+
+    def __init__(self, values: Floats, sizes: Sequence[int]) -> None:
+        self.values = values
+        self.sizes = tuple(sizes)
+        self.n_tasks = len(sizes)
+        self.equal = len(set(sizes)) == 1
+
+    def task_sums(self, values: Floats) -> Floats:
+        """Return sums over the runs of each task [reps, tasks], added in the order of the runs."""
+        if self.equal:
+            cube = values.reshape(len(values), self.n_tasks, -1)
+            total = cube[:, :, 0].copy()
+            for run in range(1, cube.shape[2]):
+                total += cube[:, :, run]
+            return total
+        starts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]])
+        return np.add.reduceat(values, starts, axis=1)
+
+    @cached_property
+    def task_means(self) -> Floats:
+        """Return each task's mean over its runs [reps, tasks]."""
+        return self.task_sums(self.values) / np.asarray(self.sizes, np.float64)
+
+    @cached_property
+    def multiplicities(self) -> NDArray[np.int64]:
+        """Return how often each run counts [sum of runs] so that all tasks count the same: lcm(sizes) / size."""
+        common = math.lcm(*self.sizes)
+        return np.repeat([common // n for n in self.sizes], self.sizes).astype(np.int64)
+
+
+def _mean(sample: Sample) -> Floats:
+    return sample.task_means.sum(axis=1) / sample.n_tasks
+
+
+def _median(sample: Sample) -> Floats:
+    ordered = np.sort(sample.task_means, axis=1)
+    half = sample.n_tasks // 2
+    return ordered[:, half].copy() if sample.n_tasks % 2 else (ordered[:, half - 1] + ordered[:, half]) / 2
+
+
+def _iqm(sample: Sample) -> Floats:
+    if sample.equal:
+        n = sample.values.shape[1]
+        cut = n // 4
+        return np.sort(sample.values, axis=1)[:, cut : n - cut].sum(axis=1) / (n - 2 * cut)
+    order = np.argsort(sample.values, axis=1, kind="stable")
+    ordered = np.take_along_axis(sample.values, order, axis=1)
+    upper = np.cumsum(sample.multiplicities[order], axis=1)
+    total = int(upper[0, -1])
+    cut = total // 4
+    kept = np.diff(np.clip(upper, cut, total - cut), axis=1, prepend=cut)
+    return (ordered * kept).sum(axis=1) / (total - 2 * cut)
+
+
+def _optimality_gap(sample: Sample) -> Floats:
+    capped = np.minimum(sample.values, 1.0)
+    if sample.equal:
+        return 1.0 - capped.sum(axis=1) / capped.shape[1]
+    return 1.0 - (sample.task_sums(capped) / np.asarray(sample.sizes, np.float64)).sum(axis=1) / sample.n_tasks
+
+
+def _superhuman(sample: Sample) -> Floats:
+    return (sample.task_means > 1.0).sum(axis=1).astype(np.float64)
+
+
+METRICS: dict[str, Callable[[Sample], Floats]] = {
+    "mean": _mean,
+    "median": _median,
+    "iqm": _iqm,
+    "optimality_gap": _optimality_gap,
+    "superhuman": _superhuman,
+}
+
+
+def _metric(name: str) -> Callable[[Sample], Floats]:
+    if name not in METRICS:
+        raise ValueError(f"unknown metric '{name}'; there are {', '.join(METRICS)}")
+    return METRICS[name]
+
+
+def _point(name: str, runs: Runs) -> float:
+    arrays = strata(runs)
+    return float(_metric(name)(Sample(np.concatenate(arrays)[None], [len(a) for a in arrays]))[0])
+
+
+def mean(runs: Runs) -> float:
+    """Return the mean over tasks of each task's mean over runs."""
+    return _point("mean", runs)
+
+
+def median(runs: Runs) -> float:
+    """Return the median over tasks of each task's mean over runs."""
+    return _point("median", runs)
+
+
+def iqm(runs: Runs) -> float:
+    """Return the interquartile mean of all runs of all tasks: ⌊N/4⌋ of N pooled values are cut at each end.
+
+    In ragged data a run counts lcm(sizes)/size times in the pool, so that each task has the same number of values in it.
+    """
+    return _point("iqm", runs)
+
+
+def optimality_gap(runs: Runs) -> float:
+    """Return 1 - mean(min(score, 1)): how far runs fall short of 1, a surplus on one task not making up for another."""
+    return _point("optimality_gap", runs)
+
+
+def superhuman(runs: Runs) -> int:
+    """Return the number of tasks whose mean over runs exceeds 1."""
+    return int(_point("superhuman", runs))
+
+
+def _samples(arrays: Sequence[Floats], reps: int, stream: Stream) -> Iterator[Sample]:
+    pool, sizes = np.concatenate(arrays), [len(a) for a in arrays]
+    for indices in stratified_indices(sizes, reps, stream):
+        yield Sample(pool.take(indices), sizes)
+
+
+def replicates(runs: Runs, metrics: Sequence[str], reps: int = REPS, seed: int = 0, key: int = 0) -> dict[str, Floats]:
+    """Return for each metric its value [reps] on bootstrap samples: runs drawn with replacement within each task.
+
+    The same (seed, key) draws the same indices for equally sized runs; use another key for an independent method.
+    """
+    check_bootstrap(reps)
+    arrays = strata(runs)
+    parts: dict[str, list[Floats]] = {name: [] for name in metrics}
+    functions = {name: _metric(name) for name in metrics}
+    for sample in _samples(arrays, reps, Stream(seed, key)):
+        for name, function in functions.items():
+            parts[name].append(function(sample))
+    return {name: np.concatenate(part) for name, part in parts.items()}
+
+
+def aggregate(runs: Runs, metrics: Sequence[str] = tuple(METRICS), *, reps: int = REPS, seed: int = 0,
+              level: float = 0.95) -> dict[str, Interval]:  # fmt: skip
+    """Return each metric's estimate with its percentile interval from a bootstrap stratified by task."""
+    arrays = strata(runs)
+    reason = no_interval(arrays)
+    drawn = {} if reason else replicates(arrays, metrics, reps, seed)
+    found: dict[str, Interval] = {}
+    for name in metrics:
+        low, high = (None, None) if reason else _bounds(drawn[name], level)
+        found[name] = Interval(_point(name, arrays), low, high, sum(map(len, arrays)), len(arrays), reason)
+    return found
+
+
+def difference(x: Runs, y: Runs, metrics: Sequence[str] = ("mean", "median", "iqm", "optimality_gap"), *, reps: int = REPS,
+               seed: int = 0, level: float = 0.95) -> dict[str, Interval]:  # fmt: skip
+    """Return metric(x) - metric(y) with percentile intervals, the runs of x and of y resampled independently."""
+    first, second = strata(x), strata(y)
+    if len(first) != len(second):
+        raise ValueError(f"methods must be compared on the same tasks, not on {len(first)} and {len(second)}")
+    reason = no_interval([*first, *second])
+    drawn_x = {} if reason else replicates(first, metrics, reps, seed, key=0)
+    drawn_y = {} if reason else replicates(second, metrics, reps, seed, key=1)
+    found: dict[str, Interval] = {}
+    for name in metrics:
+        low, high = (None, None) if reason else _bounds(drawn_x[name] - drawn_y[name], level)
+        n_runs = sum(map(len, first)) + sum(map(len, second))
+        found[name] = Interval(_point(name, first) - _point(name, second), low, high, n_runs, len(first), reason)
+    return found
+
+
+def _bounds(drawn: Floats, level: float) -> tuple[float, float]:
+    low, high = percentile_bounds(drawn, level)
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The share of runs that score above each threshold, with a pointwise band (None where no interval is given)."""
+
+    taus: Floats
+    share: Floats
+    low: Floats | None
+    high: Floats | None
+    n_runs: int
+    n_tasks: int
+
+
+def performance_profile(runs: Runs, taus: ArrayLike, *, reps: int = 10_000, seed: int = 0, level: float = 0.95) -> Profile:
+    """Return the share of runs with score > τ for each τ, every task counting the same.
+
+    How often a run was drawn times whether it exceeds τ is a product of whole numbers, so the matrix product is exact in
+    whatever order it is added.
+    """
+    arrays = strata(runs)
+    thresholds = np.asarray(taus, np.float64)
+    pool, sizes = np.concatenate(arrays), [len(a) for a in arrays]
+    weights = Sample(pool[None], sizes).multiplicities
+    above = (pool[:, None] > thresholds).astype(np.float64) * weights[:, None]
+    total = float(weights.sum())
+    low = high = None
+    if not no_interval(arrays):
+        check_bootstrap(reps)
+        parts: list[Floats] = []
+        for indices in stratified_indices(sizes, reps, Stream(seed, 0)):
+            flat = (indices + np.arange(len(indices))[:, None] * len(pool)).ravel()
+            counts = np.bincount(flat, minlength=len(indices) * len(pool)).reshape(len(indices), -1)
+            parts.append(counts.astype(np.float64) @ above)
+        low, high = percentile_bounds(np.concatenate(parts) / total, level)
+    return Profile(thresholds, above.sum(axis=0) / total, low, high, len(pool), len(arrays))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One metric along training: estimate and band per step, and how many runs each point rests on."""
+
+    steps: Floats
+    estimate: Floats
+    low: Floats
+    high: Floats
+    n_runs: NDArray[np.int64]
+
+
+def curve(steps: ArrayLike, evaluations: Sequence[ArrayLike], metric: str = "iqm", *, reps: int = 2000, seed: int = 0,
+          level: float = 0.95) -> Curve:  # fmt: skip
+    """Return a metric over steps; `evaluations` holds [runs, steps] per task, NaN where a run has no evaluation (yet).
+
+    A step is left out unless every task has a run there, since otherwise the set of tasks would change along the curve. The
+    same seed at every step keeps runs whole along the curve. Bands are NaN where a task has a single run.
+    """
+    where = np.asarray(steps, np.float64)
+    matrices = [np.asarray(matrix, np.float64) for matrix in evaluations]
+    if any(matrix.ndim != 2 or matrix.shape[1] != len(where) for matrix in matrices):
+        raise ValueError(f"evaluations must be [runs, {len(where)} steps] per task, not {[m.shape for m in matrices]}")
+    rows: list[tuple[float, Interval]] = []
+    for column, step in enumerate(where):
+        present = [matrix[~np.isnan(matrix[:, column]), column] for matrix in matrices]
+        if all(map(len, present)):
+            rows.append((float(step), aggregate(present, [metric], reps=reps, seed=seed, level=level)[metric]))
+    numbers = [[step, i.estimate, math.nan if i.low is None else i.low, math.nan if i.high is None else i.high] for step, i in rows]
+    table = np.array(numbers, np.float64).reshape(-1, 4)
+    return Curve(*(table[:, k].copy() for k in range(4)), np.array([i.n_runs for _, i in rows], np.int64))
+
+
+def task_means(methods: Mapping[str, Runs]) -> dict[str, Floats]:
+    """Return each method's mean over runs per task [tasks], for ranks and paired tests."""
+    return {name: np.array([array.mean() for array in strata(runs)]) for name, runs in methods.items()}

@@ -1,0 +1,213 @@
+"""What one run folder says, boiled down to plain values that can be cached as JSON."""
+
+import hashlib
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any, cast
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from agent import record
+
+MAX_CONFIG_BYTES = 2**20
+METRIC_GROUPS = ("loss/", "harmony/")
+METRIC_BINS = 60
+
+
+def summarise(folder: Path, known_configs: dict[str, Any], new_configs: dict[str, Any]) -> dict[str, Any]:
+    """Return the summary of a run folder; `new_configs` gains its flattened configuration under the summary's config_id.
+
+    Never raises for damaged content: each finding is a (path, reason) in `problems`, and what is sound is kept.
+    """
+    run, key = record.RunDir(folder), record.RunKey.of(folder)
+    problems: list[tuple[str, str]] = []
+    found: dict[str, Any] = {"problems": problems}
+    found |= _evaluations(run, problems)
+    found |= _state(run, problems)
+    found |= _provenance(run, problems)
+    found |= _attempts(run, problems)
+    found["metrics"] = _metrics(run, problems)
+    config = _config(run, known_configs, new_configs, problems)
+    found["config_id"] = config[0]
+    if not config[0]:
+        if found["frames"]:
+            found["state"] = "damaged"
+    elif (config[1], config[2]) != (key.task, key.seed):
+        problems.append((str(run.config), f"says task {config[1]}, seed {config[2]}, unlike its folder; left out"))
+        found["state"] = "damaged"
+    if found["state"] == "done" and not found["frames"]:
+        problems.append((str(run.scores), "the run is complete but has no evaluation; left out"))
+        found["state"] = "damaged"
+    return found
+
+
+def _evaluations(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[str, Any]:
+    rows, damage = record.read_rows(run.scores)
+    problems += [_split(text) for text in damage]
+    points: dict[int, float] = {}
+    unit = "success" if rows and all("success" in row for row in rows) else "return"
+    for number, row in enumerate(rows, start=1):
+        frames, score = row.get("frames"), row.get("success" if unit == "success" else "mean")
+        where = f"{run.scores}, evaluation {number}"
+        if not isinstance(frames, int) or isinstance(frames, bool) or frames < 0:
+            problems.append((where, f"frames is {_short(frames)}, a whole number is expected; this evaluation is left out"))
+        elif not isinstance(score, (int, float)) or isinstance(score, bool) or not math.isfinite(score):
+            problems.append((where, f"the score is {_short(score)}, a finite number is expected; this evaluation is left out"))
+        elif frames in points:
+            problems.append((where, f"a second evaluation at {frames} frames; the first one counts"))
+        else:
+            points[frames] = float(score)
+            _check_mean(where, row, problems)
+    if list(points) != sorted(points):
+        problems.append((str(run.scores), "evaluations are not in the order of their frames; they were sorted"))
+    frames = sorted(points)
+    return {"frames": frames, "scores": [points[frame] for frame in frames], "unit": unit}
+
+
+def _check_mean(where: str, row: dict[str, Any], problems: list[tuple[str, str]]) -> None:
+    episodes, mean = row.get("episodes"), row.get("mean")
+    if isinstance(episodes, list) and episodes and isinstance(mean, (int, float)):
+        values = [v for v in cast("list[Any]", episodes) if isinstance(v, (int, float))]
+        if len(values) == len(cast("list[Any]", episodes)):
+            true = math.fsum(values) / len(values)
+            if not math.isclose(true, mean, rel_tol=1e-4, abs_tol=1e-4):
+                problems.append((where, f"its mean says {mean:g} but its episodes average {true:g}; the stated mean counts"))
+
+
+def _state(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[str, Any]:
+    found: dict[str, Any] = {"state": "planned", "env_steps": 0, "total_env_steps": 0, "reason": ""}
+    try:
+        status = record.read_status(run)
+        if status is not None:
+            found = {"state": "failed" if status.state == "done" else status.state, "env_steps": status.env_steps,
+                     "total_env_steps": status.total_env_steps, "reason": str(status.reason or "")}  # fmt: skip
+    except (record.RecordError, TypeError) as error:
+        problems.append(_split(str(error)))
+        found["state"] = "damaged"
+    try:
+        result = record.read_json(run.result)
+        if result is not None:
+            found["state"] = "done"
+    except record.RecordError as error:
+        problems.append(_split(str(error)))
+        found["state"] = "damaged"
+    return found
+
+
+def _provenance(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[str, Any]:
+    try:
+        data = record.read_json(run.provenance) or {}
+    except record.RecordError as error:
+        problems.append(_split(str(error)))
+        data = {}
+    tree = data.get("code_tree") or "+".join(str(data[name]) for name in ("git_sha", "dirty") if data.get(name))
+    packages = data.get("packages")
+    return {
+        "code": str(tree or ""),
+        "packages": json.dumps(packages, sort_keys=True) if isinstance(packages, dict) else "",
+        "device": str(data.get("device") or ""),
+    }
+
+
+def _attempts(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[str, Any]:
+    """Return GPU-seconds spent, and those of attempts that ended in an error, by reason."""
+    spent, wasted = 0.0, dict[str, float]()
+    for number in run.attempt_numbers():
+        try:
+            data = record.read_json(run.attempts / str(number) / "attempt.json") or {}
+        except record.RecordError as error:
+            problems.append(_split(str(error)))
+            continue
+        seconds = data.get("gpu_seconds")
+        if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and math.isfinite(seconds):
+            spent += seconds
+            reason = str(data.get("reason") or "")
+            if reason not in ("", "done", "preempted", "timeout", "stopped", "running"):
+                wasted[reason] = wasted.get(reason, 0.0) + seconds
+    return {"gpu_seconds": spent, "wasted_gpu_seconds": wasted}
+
+
+def _metrics(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[str, Any]:
+    """Return the loss and harmony series, averaged in at most METRIC_BINS bins of equal length in frames."""
+    rows, damage = record.read_rows(run.metrics)
+    problems += [_split(text) for text in damage]
+    good = [row for row in rows if isinstance(row.get("frames"), int)]
+    if not good:
+        return {}
+    width = max(1, -(-max(int(row["frames"]) for row in good) // METRIC_BINS))
+    series: dict[str, dict[int, list[float]]] = {}
+    for row in good:
+        place = int(row["frames"]) // width
+        for name, value in row.items():
+            if name.startswith(METRIC_GROUPS) and isinstance(value, (int, float)) and math.isfinite(value):
+                series.setdefault(name, {}).setdefault(place, []).append(float(value))
+    return {
+        name: [[(place + 0.5) * width for place in sorted(bins)], [math.fsum(bins[p]) / len(bins[p]) for p in sorted(bins)]]
+        for name, bins in sorted(series.items())
+    }
+
+
+def _config(run: record.RunDir, known: dict[str, Any], new: dict[str, Any],
+            problems: list[tuple[str, str]]) -> tuple[str, str, int]:  # fmt: skip
+    """Return (id, task, seed); the id is a digest of the file's text without its seed, so equal texts are parsed once."""
+    try:
+        if run.config.stat().st_size > MAX_CONFIG_BYTES:
+            problems.append((str(run.config), f"longer than {MAX_CONFIG_BYTES} bytes; the run is left out"))
+            return "", "", -1
+        text = run.config.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if run.scores.exists():
+            problems.append((str(run.path), "no config.yaml: what it computed is unknown; the run is left out"))
+        return "", "", -1
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append((str(run.config), f"cannot be read ({type(error).__name__}); the run is left out"))
+        return "", "", -1
+    seed = re.search(r"^seed: (\d+)\s*$", text, re.MULTILINE)
+    without = text if seed is None else text[: seed.start()] + text[seed.end() :]
+    digest = hashlib.sha256(without.encode()).hexdigest()[:16]
+    flat = known.get(digest)
+    if flat is None:
+        flat = _parse(run.config, text, problems)
+        if flat is None:
+            return "", "", -1
+        flat.pop("seed", None)
+        new[digest] = flat
+    if seed is None:
+        problems.append((str(run.config), "no line 'seed: K'; the run is left out"))
+        return "", "", -1
+    return digest, str(flat.get("task")), int(seed[1])
+
+
+def _parse(path: Path, text: str, problems: list[tuple[str, str]]) -> dict[str, Any] | None:
+    try:
+        data = YAML(typ="safe", pure=True).load(text)
+    except (YAMLError, ValueError) as error:
+        problems.append((str(path), f"not YAML ({str(error).splitlines()[0]}); the run is left out"))
+        return None
+    if not isinstance(data, dict):
+        problems.append((str(path), f"a mapping is expected, got {type(data).__name__}; the run is left out"))
+        return None
+    return _flatten(cast("dict[str, Any]", data), "")
+
+
+def _flatten(node: dict[str, Any], prefix: str) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in node.items():
+        if isinstance(value, dict):
+            flat |= _flatten(cast("dict[str, Any]", value), f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _split(text: str) -> tuple[str, str]:
+    path, _, reason = text.partition(": ")
+    return path, reason or "damaged"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

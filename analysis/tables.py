@@ -1,0 +1,330 @@
+"""Tables once, written as Markdown, LaTeX (booktabs), CSV and HTML."""
+
+import csv
+import html
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from analysis.results import HUMAN, RAW, SUCCESS, Cell, Comparison, Group, Results
+from analysis.runs import Interval
+from analysis.scores import Literature, label
+
+DASH = "–"
+METRIC_NAMES = {"mean": "Mean", "median": "Median", "iqm": "IQM", "optimality_gap": "Optimality gap", "superhuman": "Superhuman"}
+SCALE_NAMES = {HUMAN: "human-normalised score", SUCCESS: "success rate", RAW: "raw return"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell of a table: its text, what it sorts by, whether it is the best of its row or column."""
+
+    text: str
+    value: float | str | None = None
+    best: bool = False
+    title: str = ""
+
+
+@dataclass
+class Table:
+    """A table with a name (its file's), a title, right-aligned columns after the first, and notes below."""
+
+    name: str
+    title: str
+    columns: list[str]
+    rows: list[list[Entry]]
+    notes: list[str] = field(default_factory=list[str])
+    rules: list[int] = field(default_factory=list[int])  # rows before which a line is drawn
+
+    def markdown(self) -> str:
+        """Return GitHub Markdown, the best in bold."""
+        lines = ["| " + " | ".join(_md(c) for c in self.columns) + " |", "|" + "---|" + "---:|" * (len(self.columns) - 1)]
+        for row in self.rows:
+            lines.append("| " + " | ".join(f"**{_md(e.text)}**" if e.best else _md(e.text) for e in row) + " |")
+        return f"**{_md(self.title)}**\n\n" + "\n".join(lines) + "\n" + "".join(f"\n{_md(note)}\n" for note in self.notes)
+
+    def plain(self) -> str:
+        """Return the table for a terminal, columns aligned, `*` after the best."""
+        texts = [self.columns, *([e.text + ("*" if e.best else "") for e in row] for row in self.rows)]
+        widths = [max(len(row[k]) for row in texts) for k in range(len(self.columns))]
+        lines = ["  ".join(t.ljust(w) if k == 0 else t.rjust(w) for k, (t, w) in enumerate(zip(row, widths, strict=True))) for row in texts]
+        return "\n".join([self.title, *lines])
+
+    def latex(self) -> str:
+        """Return a LaTeX table for \\usepackage{booktabs}; ASCII only, so that it compiles under any engine."""
+        lines = [r"\begin{table}", r"\centering", rf"\caption{{{_tex(self.title)}}}", rf"\label{{tab:{self.name.replace('_', '-')}}}",
+                 rf"\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}", r"\toprule",
+                 " & ".join(_tex(c) for c in self.columns) + r" \\", r"\midrule"]  # fmt: skip
+        for number, row in enumerate(self.rows):
+            if number in self.rules:
+                lines.append(r"\midrule")
+            lines.append(" & ".join(rf"\textbf{{{_tex(e.text)}}}" if e.best else _tex(e.text) for e in row) + r" \\")
+        lines += [r"\bottomrule", r"\end{tabular}"]
+        lines += [rf"\par\smallskip{{\footnotesize {_tex(note)}}}" for note in self.notes]
+        return "\n".join([*lines, r"\end{table}", ""])
+
+    def csv(self) -> str:
+        """Return CSV with the shown texts."""
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(self.columns)
+        writer.writerows([e.text for e in row] for row in self.rows)
+        return stream.getvalue()
+
+    def html(self) -> str:
+        """Return a sortable HTML table; cells carry their sort value."""
+        head = "".join(f'<th scope="col"><button type="button">{html.escape(c)}</button></th>' for c in self.columns)
+        body = "".join("<tr>" + "".join(self._td(e, k) for k, e in enumerate(row)) + "</tr>\n" for row in self.rows)
+        notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in self.notes)
+        caption = f"<caption>{html.escape(self.title)}</caption>"
+        return (f'<div class="scroll"><table class="sortable" id="table-{self.name}">{caption}<thead><tr>{head}</tr></thead>'
+                f"<tbody>\n{body}</tbody></table></div>{notes}\n")  # fmt: skip
+
+    def _td(self, entry: Entry, column: int) -> str:
+        value = "" if entry.value is None else f' data-value="{html.escape(str(entry.value))}"'
+        hint = f' title="{html.escape(entry.title)}"' if entry.title else ""
+        tag = 'th scope="row"' if column == 0 else "td"
+        text = html.escape(entry.text)
+        return f"<{tag}{value}{hint}>{f'<strong>{text}</strong>' if entry.best else text}</{tag.split()[0]}>"
+
+
+def _md(text: str) -> str:
+    return text.replace("|", "\\|").replace("*", "\\*")
+
+
+_TEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "−": "$-$", "×": r"$\times$",
+        "ε": r"$\epsilon$", "≥": r"$\geq$", "≤": r"$\leq$", "Δ": r"$\Delta$", "<": r"$<$", ">": r"$>$", "·": r"$\cdot$",
+        "τ": r"$\tau$", "’": "'", "…": r"\ldots{}", "→": r"$\rightarrow$", "⌊": r"$\lfloor$", "⌋": r"$\rfloor$"}  # fmt: skip
+
+
+def _tex(text: str) -> str:
+    return "".join(_TEX.get(c, c if c.isascii() else "?") for c in text)
+
+
+def number(value: float) -> str:
+    """Return a score in four significant digits at most, thousands apart, `–` for NaN."""
+    if math.isnan(value):
+        return DASH
+    size = abs(value)
+    digits = 0 if size >= 1000 else 1 if size >= 10 else 2
+    text = f"{value:,.{digits}f}"
+    return ("0" + text[2:] if float(text.replace(",", "")) == 0 and text.startswith("-0") else text).replace("-", "−")
+
+
+def frames_text(span: tuple[int, int]) -> str:
+    """Return `400k frames` or a range."""
+    low, high = (f"{n / 1000:g}k" if n >= 1000 else str(n) for n in span)
+    return f"{low} frames" if low == high else f"{low} to {high} frames"
+
+
+def interval_text(interval: Interval, digits: int = 3) -> str:
+    """Return `0.607 [0.552, 0.680]`, or the estimate alone where there is no interval."""
+    if interval.low is None or interval.high is None:
+        return f"{interval.estimate:.{digits}f}"
+    return f"{interval.estimate:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+
+
+def task_label(task: str) -> str:
+    """Return a task's name for readers: `atari_up_n_down` → `Up N Down`."""
+    suite, _, name = task.partition("_")
+    return (name if suite in ("atari", "metaworld") and name else task).replace("_", " ").title()
+
+
+def per_task(results: Results, literature: Sequence[Literature] = ()) -> Table:
+    """Return mean ± std over seeds per task and method, the best mean in bold, normalised where a reference exists."""
+    has_reference = any(group.scale == HUMAN for group in results.groups)
+    columns = ["Task"]
+    for method in results.methods:
+        columns += [label(method)] + ([f"{label(method)}, normalised"] if has_reference else [])
+    columns += [entry.method.label for entry in literature]
+    rows: list[list[Entry]] = []
+    for task in results.tasks:
+        cells = {m: results.cells.get((m, task)) for m in results.methods}
+        published = [entry.means.get(task, math.nan) for entry in literature]
+        means = [c.mean for c in cells.values() if c] + [v for v in published if not math.isnan(v)]
+        best = max(means, default=math.nan)
+        row = [Entry(task_label(task), task)]
+        for method in results.methods:
+            row += _task_entries(cells[method], best, has_reference, len(means) > 1, results.units[task])
+        row += [Entry(number(v), v if not math.isnan(v) else None, v == best) for v in published]
+        rows.append(row)
+    return Table("per_task", _per_task_title(results), columns, rows, _per_task_notes(results, bool(literature)))
+
+
+def _task_entries(cell: Cell | None, best: float, with_normalised: bool, comparable: bool, unit: str) -> list[Entry]:
+    if cell is None:
+        return [Entry(DASH)] * (2 if with_normalised else 1)
+    factor, sign = (100.0, "%") if unit == "success" else (1.0, "")
+    text = number(cell.mean * factor) + (f" ± {number(cell.std * factor)}" if cell.n > 1 else "") + sign + f" ({cell.n})"
+    entries = [Entry(text, cell.mean, comparable and cell.mean == best, f"{cell.n} runs, {frames_text(cell.frames)}")]
+    if with_normalised:
+        value = cell.normalised
+        entries.append(Entry(DASH if math.isnan(value) else f"{value:.3f}", None if math.isnan(value) else value))
+    return entries
+
+
+def _per_task_title(results: Results) -> str:
+    spans = [cell.frames for cell in results.cells.values()]
+    budget = frames_text((min(a for a, _ in spans), max(b for _, b in spans))) if spans else "no finished run"
+    last = "last evaluation" if results.settings.last == 1 else f"mean of the last {results.settings.last} evaluations"
+    return f"Score per task: mean ± standard deviation over runs (number of runs), {last}, at {budget}"
+
+
+def _per_task_notes(results: Results, literature: bool) -> list[str]:
+    notes = ["The best mean of a row is bold. The standard deviation has n−1 in the denominator; one run has none."]
+    if any(group.scale == HUMAN for group in results.groups):
+        notes.append("Normalised = (score − random) / (human − random), of the mean over runs.")
+    if literature:
+        notes.append("Columns of other publications are means per task as published; their runs share no protocol with the others.")
+    return notes
+
+
+def aggregates(results: Results, group: Group, literature: Sequence[Literature] = ()) -> Table:
+    """Return the aggregates with intervals per method, the best of each column in bold."""
+    metrics = list(next(iter(group.aggregates.values()), {}))
+    columns = ["Method", *(METRIC_NAMES[m] for m in metrics), "Runs", "Tasks"]
+    best = {m: (min if m == "optimality_gap" else max)(a[m].estimate for a in group.aggregates.values()) for m in metrics}
+    several = len(group.methods) > 1
+    rows: list[list[Entry]] = []
+    for method in group.methods:
+        found = group.aggregates[method]
+        row = [Entry(label(method), label(method))]
+        for m in metrics:
+            digits = 0 if m == "superhuman" else 3
+            row.append(Entry(interval_text(found[m], digits), found[m].estimate, several and found[m].estimate == best[m]))
+        rows.append([*row, Entry(str(found[metrics[0]].n_runs)), Entry(str(len(group.tasks)))])
+    rules = [len(rows)] if literature else []
+    rows += [_literature_row(entry, group, metrics, results.settings.reference) for entry in literature]
+    title = f"Aggregate {SCALE_NAMES[group.scale]} over {len(group.tasks)} tasks at {frames_text(group.frames)}"
+    return Table(f"aggregates_{group.scale}", title, columns, rows, _aggregate_notes(results, group), rules)
+
+
+def _literature_row(entry: Literature, group: Group, metrics: Sequence[str], reference: str) -> list[Entry]:
+    from analysis import scores, stats
+
+    missing = [t for t in group.tasks if t not in entry.means]
+    row = [Entry(entry.method.label, entry.method.label)]
+    has_runs = all(t in entry.runs for t in group.tasks)
+    values = entry.runs if has_runs else {t: [m] for t, m in entry.means.items()}
+    n_runs = str(sum(len(entry.runs[t]) for t in group.tasks)) if has_runs else DASH
+    for metric in metrics:
+        if missing or (not has_runs and metric in ("iqm", "optimality_gap")):
+            row.append(Entry(DASH))
+            continue
+        estimate = getattr(stats, metric)(scores.normalised(values, group.tasks, reference))
+        row.append(Entry(f"{estimate:.{0 if metric == 'superhuman' else 3}f}", float(estimate)))
+    return [*row, Entry(n_runs), Entry(str(len(group.tasks) - len(missing)))]
+
+
+def _aggregate_notes(results: Results, group: Group) -> list[str]:
+    s = results.settings
+    notes: list[str] = []
+    reasons = {i.reason for found in group.aggregates.values() for i in found.values() if i.reason}
+    if len(reasons) < len(group.methods):
+        notes.append(f"Brackets: {s.level:.0%} percentile intervals of {s.reps} bootstrap samples, runs resampled within tasks (seed {s.seed}).")
+    if reasons:
+        notes.append(f"No interval where {' or '.join(sorted(reasons))}: the spread between runs is unknown.")
+    if group.scale == HUMAN:
+        notes.append(reference_note(s.reference))
+        if group.frames[1] < 390_000 or len(group.tasks) < 26:
+            notes.append(f"These are {len(group.tasks)} of 26 games at {frames_text(group.frames)}: not comparable with Atari-100k "
+                         "figures, which take 26 games at 400k frames.")  # fmt: skip
+    return notes
+
+
+def reference_note(kind: str) -> str:
+    """Return the line under a table of normalised scores that explains which references were used."""
+    if kind == "integer":
+        return ("References rounded to integers, as in the HarmonyDream paper's headline (136.5% mean, 67.1% median for its published "
+                "runs); exact ones (--reference exact, the default) give 136.4% and 67.05%.")  # fmt: skip
+    return ("References with one decimal; rounded to integers (--reference integer), as in the HarmonyDream paper's headline, the mean of "
+            "its published runs is 136.5% instead of 136.4% and the median 67.1% (67.05%).")  # fmt: skip
+
+
+def comparisons(results: Results, group: Group) -> Table:
+    """Return each pair's probability of improvement, differences of aggregates, wins and the paired test."""
+    names = list(group.comparisons[0].differences) if group.comparisons else []
+    columns = ["Comparison", "P(X > Y)", *(f"Δ {METRIC_NAMES[n]}" for n in names), "Wins/ties/losses", "Signed-rank p", "Average ranks"]
+    rows: list[list[Entry]] = []
+    for c in group.comparisons:
+        row = [Entry(f"{label(c.x)} vs {label(c.y)}"), Entry(interval_text(c.improvement.overall), c.improvement.overall.estimate)]
+        row += [Entry(interval_text(c.differences[n]), c.differences[n].estimate) for n in names]
+        ranks = f"{group.average_rank[c.x]:.2f} / {group.average_rank[c.y]:.2f}"
+        rows.append([*row, Entry(f"{c.wins}/{c.ties}/{c.losses}", c.wins), Entry(_p_text(c.p_value), c.p_value), Entry(ranks)])
+    notes = ["P(X > Y): probability that a run of X beats a run of Y on a random task, ties counting half. Wins by the mean over runs. "
+             "Signed-rank: Wilcoxon's exact two-sided test on the tasks' differences of means."]  # fmt: skip
+    title = f"Comparisons on {len(group.tasks)} tasks ({SCALE_NAMES[group.scale]})"
+    return Table(f"comparisons_{group.scale}", title, columns, rows, notes)
+
+
+def _p_text(p: float) -> str:
+    return f"{p:.1e}" if p < 0.001 else f"{p:.3f}"
+
+
+def of_results(results: Results, literature: Sequence[Literature] = ()) -> list[Table]:
+    """Return the report's tables in reading order."""
+    found: list[Table] = []
+    for group in results.groups:
+        if group.aggregates:
+            atari = group.scale == HUMAN
+            shown = [e for e in literature if e.method.name not in group.methods] if atari else []
+            found.append(aggregates(results, group, shown))
+        if group.comparisons:
+            found.append(comparisons(results, group))
+    columns = [e for e in literature if e.method.name not in results.methods]
+    return [*found, per_task(results, columns)]
+
+
+def aggregates_csv(results: Results) -> str:
+    """Return aggregates.csv: method, metric, estimate, low, high, n_runs, n_tasks, frames, scale."""
+    rows: list[Sequence[object]] = []
+    for group in results.groups:
+        for method, found in group.aggregates.items():
+            for name, i in found.items():
+                rows.append([method, name, i.estimate, _blank(i.low), _blank(i.high), i.n_runs, i.n_tasks, group.frames[1], group.scale])
+    return csv_text(["method", "metric", "estimate", "low", "high", "n_runs", "n_tasks", "frames", "scale"], rows)
+
+
+def per_task_csv(results: Results) -> str:
+    """Return per_task.csv: method, task, n, mean, std, normalised, frames, unit."""
+    rows = [[m, t, c.n, c.mean, _blank(c.std), _blank(c.normalised), c.frames[1], results.units[t]]
+            for m in results.methods for t in results.tasks if (c := results.cells.get((m, t)))]  # fmt: skip
+    return csv_text(["method", "task", "n", "mean", "std", "normalised", "frames", "unit"], rows)
+
+
+def comparisons_csv(results: Results) -> str:
+    """Return comparisons.csv: x, y, quantity, estimate, low, high, n_runs, n_tasks, scale."""
+    rows: list[Sequence[object]] = []
+    for group in results.groups:
+        for c in group.comparisons:
+            rows += _comparison_rows(group, c)
+    return csv_text(["x", "y", "quantity", "estimate", "low", "high", "n_runs", "n_tasks", "scale"], rows)
+
+
+def _comparison_rows(group: Group, c: Comparison) -> list[Sequence[object]]:
+    whole = c.improvement.overall
+    pair, tail = [c.x, c.y], [whole.n_runs, whole.n_tasks, group.scale]
+    rows: list[Sequence[object]] = [
+        [*pair, "probability_of_improvement", whole.estimate, _blank(whole.low), _blank(whole.high), *tail]
+    ]
+    rows += [[*pair, f"difference_{n}", i.estimate, _blank(i.low), _blank(i.high), *tail] for n, i in c.differences.items()]
+    single = {"wins": c.wins, "ties": c.ties, "losses": c.losses, "signed_rank_p": c.p_value,
+              "average_rank_x": group.average_rank[c.x], "average_rank_y": group.average_rank[c.y]}  # fmt: skip
+    return rows + [[*pair, name, value, "", "", *tail] for name, value in single.items()]
+
+
+def _blank(value: float | None) -> object:
+    return "" if value is None or math.isnan(value) else value
+
+
+def csv_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a CSV file's text."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return stream.getvalue()
+
+

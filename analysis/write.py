@@ -1,0 +1,128 @@
+"""Write a report's files into a folder."""
+
+import hashlib
+import json
+import platform
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis import plots, results, scores, tables
+from analysis.page import Contents, render
+
+if TYPE_CHECKING:
+    from analysis.report import Material
+
+MARKER = "report.json"
+FORMATS = ("png", "pdf", "svg")
+
+
+def write_report(folder: Path, out: Path, material: "Material", found: results.Results, made: Sequence[tables.Table], forced: bool) -> None:
+    """Write every file of the report; `out` is where the folder will lie, for the links into run folders."""
+    metrics = [{"method": r.key.method, "task": r.key.task, "seed": r.key.seed, "series": r.summary["metrics"]}
+               for r in material.selected if r.summary["metrics"]]  # fmt: skip
+    drawn = plots.all_plots(found, metrics)
+    texts = {
+        "aggregates.csv": tables.aggregates_csv(found),
+        "per_task.csv": tables.per_task_csv(found),
+        "comparisons.csv": tables.comparisons_csv(found),
+        "problems.csv": tables.csv_text(["path", "reason"], [[p.path, p.reason] for p in material.problems]),
+        "coverage.csv": _coverage_csv(material),
+    }
+    for table in made:
+        texts |= {f"tables/{table.name}.{kind}": text for kind, text in
+                  (("md", table.markdown()), ("tex", table.latex()), ("csv", table.csv()), ("html", table.html()))}  # fmt: skip
+    title, lead = _headings(material, found)
+    contents = Contents(title, lead, found, made, drawn, material.findings, material.problems, material.selected,
+                        _provenance(material, found), out.absolute(), forced)  # fmt: skip
+    texts["index.html"] = render(contents)
+    texts["report.md"] = _markdown(contents)
+    texts[MARKER] = json.dumps({"study": material.name, "provenance": dict(contents.provenance)}, indent=1, ensure_ascii=False) + "\n"
+    for name in ("tables", "figures"):
+        (folder / name).mkdir()
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    for plot in drawn:
+        for kind in FORMATS:
+            (folder / "figures" / f"{plot.name}.{kind}").write_bytes(plot.save(kind))
+
+
+def _headings(material: "Material", found: results.Results) -> tuple[str, str]:
+    if material.study is None:
+        title = "Atari 100k: published results"
+        lead = f"{len(found.methods)} methods, {len(found.tasks)} tasks, {len(found.runs)} runs from scores/."
+        return title, lead
+    done = sum(r.state == "done" for r in material.selected)
+    lead = f"{done} of {len(material.selected)} runs finished: {len(found.methods)} methods on {len(found.tasks)} tasks."
+    return f"Study {material.name}", lead
+
+
+def _coverage_csv(material: "Material") -> str:
+    rows = [[r.key.task, r.key.method, r.key.seed, r.state, r.summary["env_steps"], r.summary["total_env_steps"], r.summary["reason"],
+             len(r.scores.frames)] for r in material.selected]  # fmt: skip
+    return tables.csv_text(["task", "method", "seed", "state", "env_steps", "total_env_steps", "reason", "evaluations"], rows)
+
+
+def _markdown(c: Contents) -> str:
+    parts = [f"# {c.title}", c.lead]
+    if c.results.withheld:
+        parts.append(f"> **No aggregates and comparisons.** {c.results.withheld}")
+    for f in c.findings:
+        command = f" `{f.command}`" if f.command else ""
+        details = "".join(f"\n> - {d}" for d in f.details[:12])
+        forced = "forced; " if f.blocking and c.forced else ""
+        parts.append(f"> **{f.kind.capitalize()}** ({forced}{'blocking' if f.blocking else 'note'}). {f.text}.{command}{details}")
+    parts += [table.markdown() for table in c.tables]
+    parts += [f"## {plot.title}\n\n![{plot.title}](figures/{plot.name}.png)\n\n{plot.caption}" for plot in c.plots]
+    if c.problems:
+        parts.append("## Damaged or odd data\n\n" + "\n".join(f"- `{p.path}`: {p.reason}" for p in c.problems[:500]))
+    parts.append("## Provenance\n\n" + "\n".join(f"- {name}: {text}" for name, text in c.provenance))
+    return "\n\n".join(parts) + "\n"
+
+
+def _provenance(material: "Material", found: results.Results) -> list[tuple[str, str]]:
+    s = found.settings
+    rows = [
+        ("Statistics", f"{s.reps} bootstrap samples (curves {s.curve_reps}), seed {s.seed}, {s.level:.0%} percentile intervals"),
+        ("Run score", "last evaluation" if s.last == 1 else f"mean of the last {s.last} evaluations"),
+        ("References", f"{s.reference} ({digest(scores.SCORES / 'atari100k_references.csv')})"),
+        ("Analysed with", f"Python {platform.python_version()}, " + ", ".join(f"{p} {version(p)}" for p in ("numpy", "matplotlib"))),
+    ]
+    known = scores.published_methods()
+    rows += [(known[m].label, f"{known[m].source}{'. ' + known[m].note if known[m].note else ''}") for m in found.methods if m in known]
+    if material.study is not None:
+        rows += _study_provenance(material)
+    return rows
+
+
+def _study_provenance(material: "Material") -> list[tuple[str, str]]:
+    runs, plan = material.selected, (material.study.plan if material.study else None) or {}
+    rows = [("Code", _counted(r.summary["code"] or "unknown" for r in runs if r.state == "done")),
+            ("Devices", _counted(r.summary["device"] or "unknown" for r in runs if r.state == "done"))]  # fmt: skip
+    packages = Counter(str(r.summary["packages"]) for r in runs if r.summary["packages"])
+    for text, n in packages.most_common(3):
+        named: dict[str, Any] = json.loads(text)
+        rows.append((f"Packages ({n} runs)", ", ".join(f"{name} {number}" for name, number in named.items())))
+    spent = sum(float(r.summary["gpu_seconds"]) for r in runs) / 3600
+    wasted: Counter[str] = Counter()
+    for run in runs:
+        wasted.update({reason: seconds / 3600 for reason, seconds in run.summary["wasted_gpu_seconds"].items()})
+    lost = ", ".join(f"{hours:.2f} {reason}" for reason, hours in sorted(wasted.items(), key=lambda x: -x[1])) or "0"
+    estimate = plan.get("estimate")
+    planned = estimate.get("gpu_hours") if isinstance(estimate, dict) else None
+    planned_text = f"{planned:.2f}" if isinstance(planned, (int, float)) else "unknown"
+    rows.append(("GPU-hours", f"estimated {planned_text}; spent {spent:.2f}; wasted {lost}"))
+    rows += [(f"Plan: {name}", str(plan[name])) for name in ("created", "git_sha", "code_tree") if plan.get(name)]
+    return rows
+
+
+def _counted(values: Iterable[str]) -> str:
+    return ", ".join(f"{value} ({n} runs)" for value, n in Counter(values).most_common()) or "no finished run"
+
+
+def digest(path: Path) -> str:
+    """Return the first 12 hex digits of a file's SHA-256, with its name."""
+    return f"{path.name} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+

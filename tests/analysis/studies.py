@@ -1,0 +1,72 @@
+"""Run folders as the agent and the harness write them, with made-up scores."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from agent import record
+from agent.config import METHODS, config_hash, dump_yaml, make_config
+from agent.record import RunDir, RunKey, Status
+
+PACKAGES = {"jax": "0.10.2", "numpy": "2.4.6"}
+
+
+def curve(task: str, method: str, seed: int, number: int) -> float:
+    """A score that grows with the evaluation's number, a bit faster for harmony, different for every seed."""
+    return round(10.0 * number * (1.2 if method.startswith("harmony") else 1.0) + 3 * seed + len(task) + 0.1 * number * seed, 6)
+
+
+def write_run(
+    study: Path, key: RunKey, *, evaluations: int = 4, planned: int = 4, every: int = 400, frames_per_step: int = 4,
+    state: str = "done", overrides: dict[str, object] | None = None, code: str = "tree-a", success: bool = False,
+    metrics: bool = False, score: Callable[[str, str, int, int], float] = curve, reason: str | None = None,
+    gpu_seconds: float = 36.0,
+) -> RunDir:  # fmt: skip
+    """Write one run folder through the contract's own writers."""
+    run = RunDir(key.folder(study))
+    run.path.mkdir(parents=True)
+    method = key.method.partition("@")[0]
+    config = make_config(["catch"], {"task": key.task, "seed": key.seed, "harmony": METHODS[method], **(overrides or {})})
+    dump_yaml(config, run.config)
+    record.write_json(run.provenance, {"git_sha": "abc", "dirty": "", "code_tree": code, "packages": PACKAGES, "device": "cpu"})
+    for number in range(1, evaluations + 1):
+        mean = score(key.task, key.method, key.seed, number)
+        row = {"env_steps": number * every, "frames": number * every * frames_per_step, "mean": mean, "episodes": [mean - 1, mean + 1],
+               "lengths": [5, 5], "metric": "return", "walltime_s": 1.5 * number}  # fmt: skip
+        if success:
+            row |= {"success": min(1.0, number / 5), "successes": [0, 1], "metric": "success"}
+        record.append_row(run.scores, row)
+    if metrics:
+        write_metrics(run, key, evaluations * every, frames_per_step)
+    status = Status(state=state, env_steps=evaluations * every, total_env_steps=planned * every, reason=reason)
+    record.write_status(run, status)
+    number, attempt = run.new_attempt()
+    record.write_json(attempt / "attempt.json", {"attempt": number, "gpu_seconds": gpu_seconds, "reason": reason or "done"})
+    if state == "done":
+        record.write_json(run.result, {"frames": evaluations * every * frames_per_step, "config_hash": config_hash(config)})
+    return run
+
+
+def write_metrics(run: RunDir, key: RunKey, steps: int, frames_per_step: int) -> None:
+    for step in range(0, steps, max(1, steps // 50)):
+        row: dict[str, object] = {"env_steps": step, "frames": step * frames_per_step, "loss/image": 100 / (1 + step), "loss/reward": 2.0}
+        if key.method.startswith("harmony"):
+            row |= {"harmony/image_weight": 1 / (1 + step / 500), "harmony/reward_weight": 1 + step / 900, "harmony/dyn_weight": 1.0}
+        record.append_row(run.metrics, row)
+
+
+def write_plan(study: Path, keys: Iterable[RunKey]) -> None:
+    rows = [{"task": k.task, "method": k.method, "seed": k.seed, "config_hash": "?"} for k in keys]
+    record.write_json(record.plan_path(study), {"study": study.name, "grid": study.name, "runs": rows, "estimate": {"gpu_hours": 1.5}})
+
+
+def write_study(
+    study: Path, tasks: Sequence[str] = ("atari_pong", "atari_boxing", "catch"),
+    methods: Sequence[str] = ("dreamerv3", "harmony_dreamerv3"), seeds: int = 2, **options: object,
+) -> list[RunKey]:  # fmt: skip
+    """Write a finished study with its plan and return its runs."""
+    keys = [RunKey(task, method, seed) for seed in range(seeds) for task in tasks for method in methods]
+    study.mkdir(parents=True, exist_ok=True)
+    write_plan(study, keys)
+    for key in keys:
+        write_run(study, key, **options)  # type: ignore[arg-type]
+    return keys
