@@ -131,8 +131,12 @@ class AtariEnv(Section):
 
 
 class MetaworldEnv(Section):
-    """Meta-world v3. `render`: `reference` looks as the published run did, `fast` drops shadows and multisampling."""
+    """Meta-world v3. `render`: `reference` looks as the published run did, `fast` drops shadows and multisampling.
 
+    `obs` `state` shows the 39 numbers of the simulator instead of images; it needs no OpenGL.
+    """
+
+    obs: Literal["image", "state"] = "image"
     repeat: Positive = 1
     size: Positive = 64
     length: Annotated[int, Field(gt=0, le=500)] = 500
@@ -148,6 +152,36 @@ class CatchEnv(Section):
     size: Positive = 16
 
 
+class GymEnv(Section):
+    """Any gymnasium environment. `module` is imported first (to register ids); `length` 0 leaves the limit to it.
+
+    `obs` `native` shows what the environment shows, `render` a picture of it, `size` pixels wide and high.
+    """
+
+    module: str = ""
+    obs: Literal["native", "render"] = "native"
+    repeat: Positive = 1
+    size: Positive = 64
+    length: NonNegative = 0
+
+
+class DmcEnv(Section):
+    """DM Control. `proprio` shows the task's vectors, `vision` one camera (-1: the task's usual one)."""
+
+    obs: Literal["proprio", "vision"] = "proprio"
+    repeat: Positive = 2
+    size: Positive = 64
+    camera: Annotated[int, Field(ge=-1)] = -1
+
+
+class CrafterEnv(Section):
+    """Crafter, from images."""
+
+    repeat: Positive = 1
+    size: Positive = 64
+    length: Positive = 10000
+
+
 class EnvSettings(Section):
     """How many training environments, where they run, and each suite's settings."""
 
@@ -156,6 +190,9 @@ class EnvSettings(Section):
     atari: AtariEnv = AtariEnv()
     metaworld: MetaworldEnv = MetaworldEnv()
     catch: CatchEnv = CatchEnv()
+    gym: GymEnv = GymEnv()
+    dmc: DmcEnv = DmcEnv()
+    crafter: CrafterEnv = CrafterEnv()
 
 
 class Run(Section):
