@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -21,12 +21,8 @@ class Stopped(Exception):
     """The process was asked to stop; nothing of the evaluation is kept."""
 
 
-class EvalPolicy(Protocol):
-    """Batched policy calls for the members of one evaluation, carrying their own recurrent state."""
-
-    def __call__(self, observations: list[Batch]) -> list[np.ndarray]:
-        """Return the actions for the environments, one array [envs] or [envs, dim] per member."""
-        ...
+BatchPolicy = Callable[[list[Batch]], list[np.ndarray]]
+"""Records of every member's environments to their actions, [envs] or [envs, dim] each; keeps its own recurrent state."""
 
 
 @dataclass
@@ -108,7 +104,7 @@ def make_envs(config: Config, env_steps: int) -> tuple[VectorEnv, Episodes]:
 
 
 def evaluate(
-    configs: list[Config], env_steps: list[int], policy: EvalPolicy, *, stopped: Callable[[], bool] = lambda: False
+    configs: list[Config], env_steps: list[int], policy: BatchPolicy, *, stopped: Callable[[], bool] = lambda: False
 ) -> list[dict[str, Any]]:
     """Play every member's episodes and return its row for scores.jsonl (without the steps and times).
 

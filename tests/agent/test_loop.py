@@ -1,0 +1,239 @@
+"""The training loop on the debug preset and Catch: real environments, real updates, small numbers."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from agent import checkpoint, record, replay
+from agent.config import make_config
+from agent.loop import Loop
+from agent.member import Member
+from agent.pack import Pack, start
+from agent.programs import Programs
+from agent.record import RunDir
+
+SETTINGS = {"task": "catch", "run.steps": 120, "run.eval_every": 60, "env.catch.size": 8}
+
+
+def config_of(seed=0, harmony=True, **more):
+    return make_config(["debug"], {**SETTINGS, "seed": seed, "harmony": harmony, **more})
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    """Compiled once for every test of the same shapes."""
+    config = config_of()
+    member = Member(config, RunDir(tmp_path_factory.mktemp("spec")))
+    spec = member.spec
+    member.end("stopped")
+    return Programs(config, spec, replay.replay_spec(config, spec))
+
+
+class StopAt:
+    """Asks to stop when a run has reached a step."""
+
+    def __init__(self, env_steps):
+        self.env_steps, self.member = env_steps, None
+
+    def __call__(self):
+        return self.member is not None and self.member.steps >= self.env_steps
+
+
+def train(programs, folder, configs, *, stop_at=None, on_device=True):
+    members = [Member(c, RunDir(folder / f"{c.seed}-{c.harmony}"), pack=len(configs)) for c in configs]
+    stop = StopAt(stop_at or 10**9)
+    stop.member = members[0]
+    return Loop(members, programs, on_device=on_device, stopped=stop).run(), members
+
+
+def state_of(member):
+    saved = checkpoint.load(member.run.checkpoint)
+    assert saved is not None
+    return saved
+
+
+def scores_of(member):
+    rows, problems = record.read_rows(member.run.scores)
+    assert not problems
+    return [{k: v for k, v in row.items() if k not in ("walltime_s", "evaluation_s")} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def whole(programs, tmp_path_factory):
+    """One run from beginning to end."""
+    outcomes, members = train(programs, tmp_path_factory.mktemp("whole"), [config_of()])
+    assert outcomes == ["done"]
+    return members[0]
+
+
+def test_a_run_ends_with_its_result_scores_and_counts(whole):
+    result = record.read_json(whole.run.result)
+    assert result is not None
+    assert (result["env_steps"], result["frames"], result["updates"]) == (120, 120, 15)
+    assert [row["env_steps"] for row in scores_of(whole)] == [60]
+    assert all(len(row["episodes"]) == 2 and row["lengths"] == [7, 7] for row in scores_of(whole))
+    status = record.read_status(whole.run)
+    assert status is not None
+    assert (status.state, status.env_steps, status.total_env_steps) == ("done", 120, 120)
+    assert not whole.run.lease.exists()
+    assert not list((whole.run.checkpoint).glob("replay/*"))
+
+
+@pytest.mark.parametrize("stop_at", [60, 83])
+def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one_to_the_bit(whole, programs, tmp_path, stop_at):
+    outcomes, members = train(programs, tmp_path, [config_of()], stop_at=stop_at)
+    assert outcomes == ["stopped"]
+    status = record.read_status(members[0].run)
+    assert status is not None
+    assert (status.state, status.reason) == ("stopped", "stopped")
+    outcomes, members = train(programs, tmp_path, [config_of()])
+    assert outcomes == ["done"]
+    assert members[0].attempt == 2
+    arrays, values = state_of(members[0])
+    expected, expected_values = state_of(whole)
+    for name, array in expected.items():
+        if name != "host/envs":
+            np.testing.assert_array_equal(arrays[name], array, err_msg=name)
+    assert values["updates"] == expected_values["updates"]
+    assert scores_of(members[0]) == scores_of(whole)
+
+
+def test_rows_after_the_last_checkpoint_are_replayed_not_repeated(whole, programs, tmp_path):
+    _, members = train(programs, tmp_path, [config_of()], stop_at=60)
+    run = members[0].run
+    index = json.loads((run.checkpoint / "latest.json").read_text())
+    record.append_row(run.scores, {"env_steps": 60, "mean": 99.0})
+    with open(run.metrics, "ab") as file:
+        file.write(b'{"env_steps": 6')
+    outcomes, members = train(programs, tmp_path, [config_of()])
+    assert outcomes == ["done"]
+    assert index["rows"]["scores"] == 0
+    assert scores_of(members[0]) == scores_of(whole)
+    assert record.read_rows(run.metrics)[1] == []
+
+
+def test_runs_of_a_pack_compute_what_they_compute_alone(whole, programs, tmp_path):
+    configs = [config_of(), config_of(harmony=False), config_of(seed=3)]
+    outcomes, members = train(programs, tmp_path, configs)
+    assert outcomes == ["done"] * 3
+    arrays, _ = state_of(members[0])
+    alone, _ = state_of(whole)
+    for name, array in alone.items():
+        if name.startswith("state"):
+            np.testing.assert_allclose(arrays[name], array, atol=2e-4, rtol=2e-4, err_msg=name)
+    other, _ = state_of(members[2])
+    assert any(not np.allclose(other[name], array, atol=1e-3) for name, array in alone.items() if "kernel" in name)
+    assert scores_of(members[0]) == scores_of(whole)
+
+
+def test_members_at_different_steps_finish_together_in_one_pack(whole, programs, tmp_path):
+    _, members = train(programs, tmp_path, [config_of()], stop_at=83)
+    outcomes, members = train(programs, tmp_path, [config_of(), config_of(seed=1)])
+    assert outcomes == ["done", "done"]
+    assert [member.steps for member in members] == [120, 120]
+    assert [member.updates for member in members] == [15, 15]
+    assert scores_of(members[0]) == scores_of(whole)
+    np.testing.assert_allclose(
+        state_of(members[0])[0]["state.actor.out.bias"], state_of(whole)[0]["state.actor.out.bias"], atol=2e-4
+    )
+
+
+def test_replay_in_host_memory_learns_the_same(whole, programs, tmp_path):
+    outcomes, members = train(programs, tmp_path, [config_of()], on_device=False)
+    assert outcomes == ["done"]
+    arrays, _ = state_of(members[0])
+    for name, array in state_of(whole)[0].items():
+        if name.startswith("state"):
+            np.testing.assert_allclose(arrays[name], array, atol=1e-5, rtol=1e-5, err_msg=name)
+
+
+def poison(pack, index):
+    """Make a run's parameters NaN."""
+    pack.state = jax.tree.map(
+        lambda leaf: leaf.at[index].set(jax.numpy.nan) if leaf.dtype == "float32" and leaf.ndim > 1 else leaf,
+        pack.state,
+    )
+
+
+def test_a_run_that_is_no_longer_finite_ends_alone(programs, tmp_path, monkeypatch, capsys):
+    original = Pack.update
+
+    def update(pack, *, metrics):
+        if pack.size == 2 and pack.members[0].steps == 81:
+            poison(pack, 1)
+        original(pack, metrics=metrics)
+
+    monkeypatch.setattr(Pack, "update", update)
+    outcomes, members = train(programs, tmp_path, [config_of(), config_of(seed=1)])
+    assert outcomes == ["done", "failed"]
+    status = record.read_status(members[1].run)
+    assert status is not None
+    assert status.reason == "nan"
+    assert "not finite at step" in (status.message or "")
+    assert not members[1].run.result.exists()
+    assert "nan: losses or gradients are not finite" in capsys.readouterr().err
+
+
+def test_a_broken_environment_ends_its_run_alone(programs, tmp_path, monkeypatch):
+    original = Loop._step_environments
+
+    def step(loop):
+        for member in loop.going:
+            if member.config.seed == 1 and member.steps == 90:
+                monkeypatch.setattr(member.envs, "step_wait", lambda: 1 / 0)
+        return original(loop)
+
+    monkeypatch.setattr(Loop, "_step_environments", step)
+    outcomes, members = train(programs, tmp_path, [config_of(seed=1), config_of()])
+    assert outcomes == ["failed", "done"]
+    status = record.read_status(members[0].run)
+    assert status is not None
+    assert "ZeroDivisionError" in (status.message or "")
+
+
+def test_a_full_disk_ends_the_run_with_its_reason_and_keeps_the_checkpoint(programs, tmp_path, monkeypatch):
+    _, members = train(programs, tmp_path, [config_of()], stop_at=83)
+    before = (members[0].run.checkpoint / "latest.json").read_text()
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "write_bytes", full)
+    outcomes, members = train(programs, tmp_path, [config_of()])
+    assert outcomes == ["failed"]
+    status = record.read_status(members[0].run)
+    assert status is not None
+    assert status.reason == "disk_full"
+    assert (members[0].run.checkpoint / "latest.json").read_text() == before
+    monkeypatch.undo()
+    assert train(programs, tmp_path, [config_of()])[0] == ["done"]
+
+
+def test_a_run_taken_over_by_another_process_stops_writing(programs, tmp_path, monkeypatch):
+    original = Loop._round
+
+    def round_(loop):
+        if loop.going[0].steps == 90:
+            holder = json.loads(loop.going[0].run.lease.read_text()) | {"owner": "another"}
+            loop.going[0].run.lease.write_text(json.dumps(holder))
+            loop.beat.now()
+        original(loop)
+
+    monkeypatch.setattr(Loop, "_round", round_)
+    outcomes, members = train(programs, tmp_path, [config_of()])
+    assert outcomes == ["failed"]
+    assert members[0].steps == 91
+    assert json.loads(members[0].run.lease.read_text())["owner"] == "another"
+    assert not members[0].run.result.exists()
+
+
+def test_a_damaged_checkpoint_is_refused_by_name(programs, tmp_path):
+    _, members = train(programs, tmp_path, [config_of()], stop_at=83)
+    state = next(members[0].run.checkpoint.glob("state-*.npz"))
+    state.write_bytes(state.read_bytes()[:1000])
+    member = Member(config_of(), members[0].run)
+    with pytest.raises(record.RecordError, match=r"state-.*npz: cannot be read"):
+        start(member, programs)
+    member.end("stopped")
