@@ -23,6 +23,11 @@ ENDED = frozenset(
 WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"})
 GRACE_S = 30.0  # accounting lags up to 5 s behind, and a fresh job may be in neither answer for a moment
 TIMEOUT_S = 60.0
+# What sbatch says when slurmctld may have taken the jobs all the same; every other failure is a refusal.
+IN_DOUBT = (
+    "timed out", "Unable to contact slurm controller", "Zero Bytes were transmitted", "Communication connection failure",
+    "Transport endpoint is not connected", "Connection reset", "Connection refused", "Could not make sense of sbatch",
+)  # fmt: skip
 NO_ACCOUNTING = "accounting storage is disabled"
 
 
