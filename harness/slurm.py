@@ -25,7 +25,7 @@ GRACE_S = 30.0  # accounting lags up to 5 s behind, and a fresh job may be in ne
 TIMEOUT_S = 60.0
 # What sbatch says when slurmctld may have taken the jobs all the same; every other failure is a refusal.
 IN_DOUBT = (
-    "timed out", "Unable to contact slurm controller", "Zero Bytes were transmitted", "Communication connection failure",
+    "timed out", "Unable to contact slurm controller", "Zero Bytes were transmitted", "connection failure",
     "Transport endpoint is not connected", "Connection reset", "Connection refused", "Could not make sense of sbatch",
 )  # fmt: skip
 NO_ACCOUNTING = "accounting storage is disabled"
