@@ -2,53 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from agent.config import suite_of, validate_task
-from agent.envs.base import SEED_LIMIT, Env, EnvFactory, check_seed
+from agent.envs.base import SEED_LIMIT, Env, EnvFactory, EnvironmentUnavailable, check_seed
 from agent.schema import EnvSettings
 
 TRAINING, EVALUATION = 0, 1
 
-
-def _atari(name: str, seed: int, options: dict[str, Any]) -> Env:
-    from agent.envs.atari import Atari
-
-    return Atari(name, seed, **options)
-
-
-def _catch(name: str, seed: int, options: dict[str, Any]) -> Env:
-    from agent.envs.catch import Catch
-
-    return Catch(seed, **options)
+# Where each suite's environment is; a run imports its own suite only.
+SUITES: dict[str, tuple[str, str]] = {
+    "atari": ("agent.envs.atari", "Atari"),
+    "catch": ("agent.envs.catch", "Catch"),
+    "crafter": ("agent.envs.crafter", "Crafter"),
+    "dmc": ("agent.envs.dmc", "Dmc"),
+    "gym": ("agent.envs.gym", "Gym"),
+    "metaworld": ("agent.envs.metaworld", "Metaworld"),
+}
 
 
-# Imports stay inside: a run loads the packages of its own suite only.
-SUITES: dict[str, Callable[[str, int, dict[str, Any]], Env]] = {"atari": _atari, "catch": _catch}
+def _split(task: str) -> tuple[str, str]:
+    suite = suite_of(validate_task(task))
+    return suite, task.removeprefix(suite).removeprefix("_")
 
 
 def make(task: str, settings: EnvSettings, seed: int, restart: int = 0) -> Env:
     """Return the task's environment, all its random numbers derived from `seed`.
 
     `restart` counts the replacements of a lost environment, which must not repeat the episodes of its forerunner.
-    Raises ConfigError for an unknown task, EnvironmentUnavailable when a package or a driver is missing, ValueError for
-    a setting out of range.
+    Raises ConfigError or ValueError for an unknown task and for a setting out of range, EnvironmentUnavailable when a
+    package or a driver is missing.
     """
-    suite = suite_of(validate_task(task))
-    section = getattr(settings, suite, None)
-    options = section.model_dump() if section is not None else {}
-    name = task.removeprefix(suite).removeprefix("_")
+    suite, name = _split(task)
     seed = check_seed(seed)
     if restart:
         seed = int(np.random.SeedSequence((seed, restart)).generate_state(1)[0] % SEED_LIMIT)
-    return SUITES[suite](name, seed, options)
+    module, kind = SUITES[suite]
+    arguments = (name, seed) if name else (seed,)
+    return getattr(import_module(module), kind)(*arguments, **getattr(settings, suite).model_dump())
 
 
 def factories(task: str, settings: EnvSettings, seed: int, count: int, purpose: int = TRAINING) -> list[EnvFactory]:
     """Return `count` factories for a run's environments, for training or evaluation, seeds distinct and repeatable."""
     draws = np.random.SeedSequence((check_seed(seed), purpose)).generate_state(count) % SEED_LIMIT
     return [partial(make, task, settings, int(draw)) for draw in draws]
+
+
+def check_available(task: str, settings: EnvSettings) -> None:
+    """Return when the task's name, packages and drivers are there, without making the environment or importing JAX.
+
+    Raises as `make` does, with one line that names the command that helps.
+    """
+    suite, name = _split(task)
+    section: Any = getattr(settings, suite)
+    if suite in ("atari", "metaworld"):
+        package = {"atari": "ale_py", "metaworld": "metaworld"}[suite]
+        if find_spec(package) is None:
+            raise EnvironmentUnavailable(
+                f"{task}: package {package!r} is not installed; run: pip install harmony-bench"
+            )
+    if (suite, getattr(section, "obs", "")) in (("metaworld", "image"), ("dmc", "vision")):
+        from agent.envs.gl import check_gl
+
+        check_gl()
+    if suite == "gym":
+        import_module("agent.envs.gym").find(name, section.module)
+    elif suite in ("dmc", "crafter"):
+        module = import_module(f"agent.envs.{suite}")
+        module.find(name)
+        module.suite() if suite == "dmc" else module.package()

@@ -104,7 +104,7 @@ def _die_with(parent: int) -> None:
 
 
 def _environ() -> dict[str, str]:
-    """Return the parent's environment with its import path and one thread per numeric library."""
+    """Return the parent's environment with its import path and one thread per numeric library and software OpenGL."""
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LP_NUM_THREADS"), "1")
     return {**os.environ, **threads, "PYTHONPATH": path}
