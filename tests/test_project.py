@@ -1,5 +1,6 @@
 """The project around the packages: pins, links, empty packages, make's first words, and skips that CI refuses."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -80,7 +81,7 @@ def test_login_node_packages_import_neither_jax_nor_an_environment(package: str)
 
 def test_every_command_is_documented() -> None:
     pages = "".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
-    programs = tracked("agent/*.py", "harness/*.py", "analysis/*.py", "tests/*.py")
+    programs = tracked("agent/*.py", "harness/*.py", "analysis/*.py", "tests/*__main__.py")
     runnable = [path for path in programs if '\nif __name__ == "__main__":' in path.read_text(encoding="utf-8")]
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__") for path in runnable]
     assert [name for name in names if f"python -m {name}" not in pages] == []
@@ -171,3 +172,23 @@ def outcome(tmp_path: Path, body: str, required: str) -> tuple[int, str]:
 def test_a_required_kind_may_not_skip(tmp_path: Path, body: str, required: str, code: int, closing: str) -> None:
     returned, line = outcome(tmp_path, body, required)
     assert (returned, closing in line) == (code, True), line
+
+
+@pytest.mark.slow
+def test_a_wheel_carries_its_data_and_works_anywhere(tmp_path: Path) -> None:
+    site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    source = tmp_path / "source"
+    for path in tracked():
+        (source / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, source / path.relative_to(ROOT))
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(source)]
+    subprocess.run(pip, check=True, capture_output=True)
+    shutil.rmtree(source)
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    for words in (["harness.launch", "grid=demo", "--dry-run"], ["analysis.report", "out=report"]):
+        done = subprocess.run(
+            [sys.executable, "-m", *words], cwd=elsewhere, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    assert (elsewhere / "report" / "index.html").is_file()
