@@ -134,25 +134,41 @@ def resubmit_command(keys: Sequence[RunKey], runs: Sequence[LoadedRun], grid: st
     return " ".join(parts)
 
 
-def suspicious(runs: Iterable[RunScores]) -> list[Finding]:
-    """Return findings about scores that look wrong although they can be read.
+@dataclass(frozen=True)
+class Duplicate:
+    """Two seeds of one method and task whose evaluations coincide."""
 
-    Two runs of one task that share 90% of at least ten points are flagged, unless all runs of the task are one constant.
-    """
+    method: str
+    task: str
+    seeds: tuple[int, int]
+    equal: int
+    points: int
+    differs_at: tuple[int, ...]
+
+
+def duplicates(runs: Iterable[RunScores]) -> list[Duplicate]:
+    """Return pairs of runs that share 90% of ten or more evaluations; constant runs share them for good reasons."""
     groups: dict[tuple[str, str], list[RunScores]] = {}
     for run in runs:
         groups.setdefault((run.method, run.task), []).append(run)
-    found: list[Finding] = []
+    found: list[Duplicate] = []
     for (method, task), members in sorted(groups.items()):
-        if len({float(s) for run in members for s in run.scores}) <= 1:
-            continue
         for a, b in combinations(sorted(members, key=lambda r: r.seed), 2):
             shared, ia, ib = np.intersect1d(a.frames, b.frames, return_indices=True)
             same = a.scores[ia] == b.scores[ib]
-            if len(shared) >= 10 and same.sum() >= 0.9 * len(shared) and len(set(a.scores[ia].tolist())) > 1:
-                where = f"; they differ at {', '.join(str(f) for f in shared[~same])} frames" if not same.all() else ""
-                text = f"{method}, {task}: seeds {a.seed} and {b.seed} share {same.sum()} of {len(shared)} evaluations{where}"
-                found.append(Finding("suspicious", text))
+            if len(shared) >= 10 and same.sum() >= 0.9 * len(shared) and len(np.unique(a.scores[ia][same])) > 1:
+                where = tuple(int(frame) for frame in shared[~same])
+                found.append(Duplicate(method, task, (a.seed, b.seed), int(same.sum()), len(shared), where))
+    return found
+
+
+def suspicious(runs: Iterable[RunScores]) -> list[Finding]:
+    """Return findings about scores that look wrong although they can be read."""
+    found: list[Finding] = []
+    for d in duplicates(runs):
+        where = f"; they differ at {', '.join(map(str, d.differs_at))} frames" if d.differs_at else ""
+        text = f"{d.method}, {d.task}: seeds {d.seeds[0]} and {d.seeds[1]} share {d.equal} of {d.points} evaluations{where}"
+        found.append(Finding("suspicious", text))
     return found
 
 

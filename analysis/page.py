@@ -9,9 +9,9 @@ from pathlib import Path
 from analysis.guard import Finding
 from analysis.load import LoadedRun, Problem
 from analysis.plots import Plot
-from analysis.results import Results, order_methods, order_tasks
+from analysis.results import RAW, Results, order_methods, order_tasks
 from analysis.scores import label
-from analysis.tables import METRIC_NAMES, SCALE_NAMES, Table, frames_text, task_label
+from analysis.tables import METRIC_NAMES, SCALE_NAMES, Table, count, frames_text, task_label
 
 HERE = Path(__file__).resolve().parent
 MARKS = {"done": "✓", "running": "▸", "stopped": "‖", "failed": "×", "planned": "·", "missing": "·", "damaged": "!"}
@@ -94,12 +94,12 @@ def _results(c: Contents) -> str:
                 i = group.aggregates[method][name]
                 band = f"[{i.low:.3f}, {i.high:.3f}]" if i.low is not None and i.high is not None else f"no interval: {i.reason}"
                 cards.append(f'<div class="card"><span>{escape(label(method))}</span><b>{i.estimate:.3f}</b><span>{METRIC_NAMES[name]} {SCALE_NAMES[group.scale]} '
-                             f"{band}<br>{i.n_runs} runs of {i.n_tasks} tasks, {frames_text(group.frames)}</span></div>")  # fmt: skip
-        for comparison in group.comparisons[:1]:
+                             f"{band}<br>{count(i.n_runs, 'run')} of {count(i.n_tasks, 'task')}, {frames_text(group.frames)}</span></div>")  # fmt: skip
+        for comparison in group.comparisons[: 0 if group.scale == RAW else 1]:
             i = comparison.improvement.overall
             band = f"[{i.low:.3f}, {i.high:.3f}]" if i.low is not None and i.high is not None else f"no interval: {i.reason}"
             cards.append(f'<div class="card"><span>{escape(label(comparison.x))} better than {escape(label(comparison.y))}</span><b>{i.estimate:.3f}</b>'
-                         f"<span>probability {band}<br>{SCALE_NAMES[group.scale]}, {i.n_tasks} tasks</span></div>")  # fmt: skip
+                         f"<span>probability {band}<br>{SCALE_NAMES[group.scale]}, {count(i.n_tasks, 'task')}</span></div>")  # fmt: skip
         parts.append(f'<div class="cards">{"".join(cards)}</div>' if cards else "")
         parts.append(_by_name(c, (f"aggregates_{group.scale}",), (f"aggregates_{group.scale}",)))
         parts.append(_by_name(c, (f"comparisons_{group.scale}",), (f"improvement_{group.scale}",)))

@@ -3,7 +3,8 @@
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 import matplotlib as mpl
@@ -18,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from analysis.resample import Floats
 from analysis.results import HUMAN, RAW, Group, Results, evaluation_matrices
 from analysis.scores import label, references
-from analysis.tables import METRIC_NAMES, SCALE_NAMES, task_label
+from analysis.tables import METRIC_NAMES, SCALE_NAMES, count, task_label
 
 # Okabe and Ito's palette without its yellow, which print loses: blue, vermillion, green, purple, sky, orange, black.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#595959")
@@ -43,15 +44,21 @@ class Plot:
     title: str
     caption: str
     figure: Figure
+    saved: dict[str, bytes] = field(default_factory=dict[str, bytes])
 
     def save(self, kind: str) -> bytes:
         """Return the figure as `png`, `pdf` or `svg`, the same bytes each time."""
-        stream = io.BytesIO()
         metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
                     "svg": {"Date": None, "Creator": None}}[kind]  # fmt: skip
         with mpl.rc_context(STYLE):
-            self.figure.savefig(stream, format=kind, metadata=metadata)
-        return stream.getvalue()
+            if self.figure.get_layout_engine() is not None:  # lay out once: it takes longer than drawing
+                self.figure.draw_without_rendering()
+                self.figure.set_layout_engine("none")
+            if kind not in self.saved:
+                stream = io.BytesIO()
+                self.figure.savefig(stream, format=kind, metadata=metadata)
+                self.saved[kind] = stream.getvalue()
+        return self.saved[kind]
 
     def inline_svg(self) -> str:
         """Return an <svg> element whose ink, grid and paper follow the page's CSS variables, so that it suits dark mode."""
@@ -60,9 +67,11 @@ class Plot:
         text = re.sub(r'<svg ([^>]*?)height="[\d.]+pt"', r"<svg \1", text, count=1)
         text = re.sub(r' width="[\d.]+pt"', "", text, count=1)
         text = re.sub(r'((?:id|href|clip-path)="(?:url\()?#?)', lambda m: m[1] + self.name + "-", text)
-        for colour, variable in ((INK, "--ink"), (FAINT, "--grid"), (PAPER, "--paper")):
-            text = text.replace(f": {colour}", f": var({variable})")
-        return text.replace("<svg ", f'<svg role="img" aria-label="{self.title}" ', 1)
+        names = {INK: "--ink", FAINT: "--grid", PAPER: "--paper"} | {color: f"--c{k}" for k, color in enumerate(PALETTE)}
+        for color, variable in names.items():
+            text = text.replace(f": {color.lower()}", f": var({variable})")
+        width = round(self.figure.get_figwidth() * 105)
+        return text.replace("<svg ", f'<svg role="img" aria-label="{escape(self.title)}" style="max-width:{width}px" ', 1)
 
 
 @dataclass(frozen=True)
@@ -104,7 +113,7 @@ def all_plots(results: Results, metrics: Sequence[dict[str, Any]] = ()) -> list[
 
 def _n_text(group: Group) -> str:
     runs = {sum(map(len, scores)) for scores in group.scores.values()}
-    return f"{len(group.tasks)} tasks, {' or '.join(str(n) for n in sorted(runs))} runs per method"
+    return f"{count(len(group.tasks), 'task')}, {' or '.join(str(n) for n in sorted(runs))} runs per method"
 
 
 def _new(width: float, height: float) -> Figure:
@@ -136,21 +145,24 @@ def interval_plot(group: Group, look: dict[str, Look]) -> Plot | None:
             if found.low is not None and found.high is not None:
                 axes.barh(row, found.high - found.low, left=found.low, height=0.5, color=look[method].color, alpha=0.35, linewidth=0)
             axes.plot([found.estimate] * 2, [row - 0.25, row + 0.25], color=look[method].color, linewidth=2.4)
-        axes.set_title(METRIC_NAMES[metric] + (" (lower is better)" if metric == "optimality_gap" else ""))
+        axes.set_title(METRIC_NAMES[metric] + (" ↓" if metric == "optimality_gap" else " ↑"))
         axes.set_yticks(range(len(group.methods)), [label(m) for m in group.methods])
         axes.grid(axis="y", visible=False)
         axes.xaxis.set_major_locator(MaxNLocator(4))
-        axes.margins(x=0.1)
+        ends = [e for a in group.aggregates.values() for e in (a[metric].estimate, a[metric].low, a[metric].high) if e is not None]
+        room = 0.08 * (max(ends) - min(ends) or 1.0)
+        axes.set_xlim(min(ends) - room, max(ends) + room)
     panels[0].set_ylim(len(group.methods) - 0.45, -0.55)
     figure.supxlabel(f"{SCALE_NAMES[group.scale]} ({_n_text(group)})", fontsize=9)
     title = "Aggregates with 95% bootstrap intervals"
-    caption = "Line: estimate; bar: percentile interval, runs resampled within tasks. No bar: one run per task says nothing of the spread."
+    caption = ("Line: estimate; bar: percentile interval, runs resampled within tasks (no bar: one run per task says nothing of the spread). "
+               "↑ higher is better, ↓ lower.")  # fmt: skip
     return Plot(f"aggregates_{group.scale}", title, caption, figure)
 
 
 def improvement_plot(group: Group) -> Plot | None:
     """Return the probability of improvement of each compared pair with its interval."""
-    if not group.comparisons:
+    if not group.comparisons or group.scale == RAW:
         return None
     figure = _new(7.0, 1.05 + 0.42 * len(group.comparisons))
     axes = figure.subplots()
@@ -248,7 +260,7 @@ def task_curves(results: Results, look: dict[str, Look]) -> Plot | None:
     tasks = [t for t in results.tasks if any(r.task == t and len(r.frames) for r in results.runs)]
     if not tasks:
         return None
-    columns = min(5, len(tasks)) if len(tasks) > 4 else len(tasks)
+    columns = min(range(4, 7), key=lambda k: (-len(tasks) % k, -k)) if len(tasks) > 4 else len(tasks)
     rows = -(-len(tasks) // columns)
     figure = _new(max(4.2, 2.35 * columns), 1.0 + 1.75 * rows)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -342,6 +354,7 @@ def weights_plot(metrics: Sequence[dict[str, Any]]) -> Plot | None:
         axes.set_xlabel("frames")
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+        axes.yaxis.set_minor_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
         _frames_axis(axes)
     panels[0].set_ylabel("weight of the loss")
     panels[-1].legend(loc="best")

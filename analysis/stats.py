@@ -6,7 +6,7 @@ run (seed) of it. Tasks may have different numbers of runs.
     >>> from analysis import stats
     >>> harmony = [[0.9, 1.3, 1.1], [0.2, 0.4, 0.3]]
     >>> round(stats.iqm(harmony), 3)
-    0.7
+    0.675
     >>> result = stats.aggregate(harmony, reps=2000, seed=0)["iqm"]
     >>> result.n_runs, result.n_tasks, result.low < result.estimate < result.high
     (6, 2, True)
@@ -22,7 +22,7 @@ bootstrap, probability of improvement, performance profiles). Equal to the numbe
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -34,9 +34,9 @@ from analysis.resample import Floats, Stream, percentile_bounds, stratified_indi
 from analysis.runs import Interval, Runs, check_bootstrap, no_interval, strata
 
 __all__ = [
-    "METRICS", "Curve", "Interval", "Profile", "Runs", "aggregate", "average_rank", "curve", "difference", "iqm", "mean", "median",
-    "normalise", "optimality_gap", "performance_profile", "probability_of_improvement", "replicates", "signed_rank_test",
-    "superhuman", "win_tie_loss",
+    "METRICS", "Curve", "Description", "Interval", "Profile", "Runs", "aggregate", "area_under_curve", "average_rank", "curve",
+    "describe", "difference", "iqm", "mean", "median", "normalise", "optimality_gap", "performance_profile",
+    "probability_of_improvement", "replicates", "signed_rank_test", "student_quantile", "superhuman", "win_tie_loss",
 ]  # fmt: skip
 
 REPS = 50_000
@@ -222,10 +222,14 @@ def _bounds(drawn: Floats, level: float) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Profile:
-    """The share of runs that score above each threshold, with a pointwise band (None where no interval is given)."""
+    """The share of runs that score above each threshold, with a pointwise band (None where no interval is given).
+
+    `task_share` is the share of tasks whose mean over runs exceeds the threshold.
+    """
 
     taus: Floats
     share: Floats
+    task_share: Floats
     low: Floats | None
     high: Floats | None
     n_runs: int
@@ -253,7 +257,9 @@ def performance_profile(runs: Runs, taus: ArrayLike, *, reps: int = 10_000, seed
             counts = np.bincount(flat, minlength=len(indices) * len(pool)).reshape(len(indices), -1)
             parts.append(counts.astype(np.float64) @ above)
         low, high = percentile_bounds(np.concatenate(parts) / total, level)
-    return Profile(thresholds, above.sum(axis=0) / total, low, high, len(pool), len(arrays))
+    means = np.array([array.mean() for array in arrays])
+    task_share = (means[:, None] > thresholds).sum(axis=0) / len(arrays)
+    return Profile(thresholds, above.sum(axis=0) / total, task_share, low, high, len(pool), len(arrays))
 
 
 @dataclass(frozen=True)
@@ -288,6 +294,60 @@ def curve(steps: ArrayLike, evaluations: Sequence[ArrayLike], metric: str = "iqm
     return Curve(*(table[:, k].copy() for k in range(4)), np.array([i.n_runs for _, i in rows], np.int64))
 
 
-def task_means(methods: Mapping[str, Runs]) -> dict[str, Floats]:
-    """Return each method's mean over runs per task [tasks], for ranks and paired tests."""
-    return {name: np.array([array.mean() for array in strata(runs)]) for name, runs in methods.items()}
+@dataclass(frozen=True)
+class Description:
+    """One task's runs: n, mean, median, extremes; spread with n-1 in the denominator, NaN for a single run."""
+
+    n: int
+    mean: float
+    median: float
+    low: float
+    high: float
+    std: float
+    sem: float
+    t_half_width: float
+
+
+def describe(scores: ArrayLike, level: float = 0.95) -> Description:
+    """Return the description of one task's runs; `t_half_width` is half of Student's interval for the mean."""
+    (values,) = strata([scores])
+    n = len(values)
+    std = float(values.std(ddof=1)) if n > 1 else math.nan
+    sem = std / math.sqrt(n)
+    half = student_quantile((1 + level) / 2, n - 1) * sem if n > 1 else math.nan
+    return Description(n, float(values.mean()), float(np.median(values)), float(values.min()), float(values.max()), std, sem, half)
+
+
+def student_quantile(probability: float, freedom: int) -> float:
+    """Return the quantile (probability from 1/2 up) of Student's t with a whole number of degrees of freedom.
+
+    The distribution function is a finite sum then; the quantile is found by bisection. Source: Abramowitz & Stegun, 26.7.3-4.
+    """
+    if not 0.5 <= probability < 1 or freedom < 1:
+        raise ValueError(f"a quantile needs 1/2 <= probability < 1 and freedom >= 1, not {probability} and {freedom}")
+    low, high = 0.0, math.pi / 2
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if (1 + _student_central(middle, freedom)) / 2 < probability else (low, middle)
+    return math.tan(low) * math.sqrt(freedom)
+
+
+def _student_central(angle: float, freedom: int) -> float:
+    """Return P(|T| < tan(angle)·√freedom)."""
+    sine, cosine = math.sin(angle), math.cos(angle)
+    odd = freedom % 2
+    term = total = cosine if odd else 1.0
+    for k in range(2 + odd, freedom - 1, 2):
+        term *= cosine * cosine * (k - 1) / k
+        total += term
+    if not odd:
+        return sine * total
+    return 2 / math.pi * (angle + (sine * total if freedom > 1 else 0.0))
+
+
+def area_under_curve(steps: ArrayLike, values: ArrayLike) -> float:
+    """Return the trapezoidal mean of a curve over its steps: its area divided by the length of the steps."""
+    x, y = np.asarray(steps, np.float64), np.asarray(values, np.float64)
+    if len(x) != len(y) or len(x) < 2 or not np.isfinite(y).all() or not (np.diff(x) > 0).all():
+        raise ValueError("a curve needs two or more finite values at ascending steps")
+    return float((np.diff(x) * (y[1:] + y[:-1]) / 2).sum() / (x[-1] - x[0]))

@@ -113,6 +113,11 @@ def number(value: float) -> str:
     return ("0" + text[2:] if float(text.replace(",", "")) == 0 and text.startswith("-0") else text).replace("-", "−")
 
 
+def count(n: int, noun: str) -> str:
+    """Return `1 task`, `2 tasks`."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 def frames_text(span: tuple[int, int]) -> str:
     """Return `400k frames` or a range."""
     low, high = (f"{n / 1000:g}k" if n >= 1000 else str(n) for n in span)
@@ -144,21 +149,21 @@ def per_task(results: Results, literature: Sequence[Literature] = ()) -> Table:
         cells = {m: results.cells.get((m, task)) for m in results.methods}
         published = [entry.means.get(task, math.nan) for entry in literature]
         means = [c.mean for c in cells.values() if c] + [v for v in published if not math.isnan(v)]
-        best = max(means, default=math.nan)
+        best = max(means) if len(set(means)) > 1 else math.nan
         row = [Entry(task_label(task), task)]
         for method in results.methods:
-            row += _task_entries(cells[method], best, has_reference, len(means) > 1, results.units[task])
+            row += _task_entries(cells[method], best, has_reference, results.units[task])
         row += [Entry(number(v), v if not math.isnan(v) else None, v == best) for v in published]
         rows.append(row)
     return Table("per_task", _per_task_title(results), columns, rows, _per_task_notes(results, bool(literature)))
 
 
-def _task_entries(cell: Cell | None, best: float, with_normalised: bool, comparable: bool, unit: str) -> list[Entry]:
+def _task_entries(cell: Cell | None, best: float, with_normalised: bool, unit: str) -> list[Entry]:
     if cell is None:
         return [Entry(DASH)] * (2 if with_normalised else 1)
     factor, sign = (100.0, "%") if unit == "success" else (1.0, "")
     text = number(cell.mean * factor) + (f" ± {number(cell.std * factor)}" if cell.n > 1 else "") + sign + f" ({cell.n})"
-    entries = [Entry(text, cell.mean, comparable and cell.mean == best, f"{cell.n} runs, {frames_text(cell.frames)}")]
+    entries = [Entry(text, cell.mean, cell.mean == best, f"{cell.n} runs, {frames_text(cell.frames)}")]
     if with_normalised:
         value = cell.normalised
         entries.append(Entry(DASH if math.isnan(value) else f"{value:.3f}", None if math.isnan(value) else value))
@@ -185,20 +190,26 @@ def aggregates(results: Results, group: Group, literature: Sequence[Literature] 
     """Return the aggregates with intervals per method, the best of each column in bold."""
     metrics = list(next(iter(group.aggregates.values()), {}))
     columns = ["Method", *(METRIC_NAMES[m] for m in metrics), "Runs", "Tasks"]
-    best = {m: (min if m == "optimality_gap" else max)(a[m].estimate for a in group.aggregates.values()) for m in metrics}
-    several = len(group.methods) > 1
+    best = {m: _best([a[m].estimate for a in group.aggregates.values()], m) for m in metrics}
     rows: list[list[Entry]] = []
     for method in group.methods:
         found = group.aggregates[method]
         row = [Entry(label(method), label(method))]
         for m in metrics:
             digits = 0 if m == "superhuman" else 3
-            row.append(Entry(interval_text(found[m], digits), found[m].estimate, several and found[m].estimate == best[m]))
+            row.append(Entry(interval_text(found[m], digits), found[m].estimate, found[m].estimate == best[m]))
         rows.append([*row, Entry(str(found[metrics[0]].n_runs)), Entry(str(len(group.tasks)))])
     rules = [len(rows)] if literature else []
     rows += [_literature_row(entry, group, metrics, results.settings.reference) for entry in literature]
-    title = f"Aggregate {SCALE_NAMES[group.scale]} over {len(group.tasks)} tasks at {frames_text(group.frames)}"
+    title = f"Aggregate {SCALE_NAMES[group.scale]} over {count(len(group.tasks), 'task')} at {frames_text(group.frames)}"
     return Table(f"aggregates_{group.scale}", title, columns, rows, _aggregate_notes(results, group), rules)
+
+
+def _best(estimates: Sequence[float], metric: str) -> float:
+    """Return the best estimate, NaN where all are equal."""
+    if len(set(estimates)) < 2:
+        return math.nan
+    return min(estimates) if metric == "optimality_gap" else max(estimates)
 
 
 def _literature_row(entry: Literature, group: Group, metrics: Sequence[str], reference: str) -> list[Entry]:
@@ -255,7 +266,7 @@ def comparisons(results: Results, group: Group) -> Table:
         rows.append([*row, Entry(f"{c.wins}/{c.ties}/{c.losses}", c.wins), Entry(_p_text(c.p_value), c.p_value), Entry(ranks)])
     notes = ["P(X > Y): probability that a run of X beats a run of Y on a random task, ties counting half. Wins by the mean over runs. "
              "Signed-rank: Wilcoxon's exact two-sided test on the tasks' differences of means."]  # fmt: skip
-    title = f"Comparisons on {len(group.tasks)} tasks ({SCALE_NAMES[group.scale]})"
+    title = f"Comparisons on {count(len(group.tasks), 'task')} ({SCALE_NAMES[group.scale]})"
     return Table(f"comparisons_{group.scale}", title, columns, rows, notes)
 
 
