@@ -84,8 +84,11 @@ def _state(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[str, Any
         if status is not None:
             found = {"state": "failed" if status.state == "done" else status.state, "env_steps": status.env_steps,
                      "total_env_steps": status.total_env_steps, "reason": str(status.reason or "")}  # fmt: skip
-    except (record.RecordError, TypeError) as error:
+    except record.RecordError as error:
         problems.append(_split(str(error)))
+        found["state"] = "damaged"
+    except TypeError as error:
+        problems.append((str(run.status), f"a value has the wrong type ({str(error).splitlines()[0]})"))
         found["state"] = "damaged"
     try:
         result = record.read_json(run.result)

@@ -1,0 +1,202 @@
+"""Reading run folders: sound ones, damaged ones, and many."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from agent import record
+from agent.record import RunDir, RunKey
+from analysis.errors import InputError
+from analysis.load import LoadedStudy, load_study
+from tests.analysis.studies import write_plan, write_run, write_study
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    write_study(tmp_path / "runs" / "small", tasks=("atari_pong",), seeds=2)
+    return tmp_path / "runs" / "small"
+
+
+def run_dir(study: Path, method: str = "dreamerv3", seed: int = 0) -> RunDir:
+    return RunDir(RunKey("atari_pong", method, seed).folder(study))
+
+
+def reasons(loaded: LoadedStudy, path: Path) -> list[str]:
+    return [p.reason for p in loaded.problems if p.path.startswith(str(path))]
+
+
+def state(loaded: LoadedStudy, method: str = "dreamerv3", seed: int = 0) -> str:
+    (found,) = [r.state for r in loaded.runs if r.key == RunKey("atari_pong", method, seed)]
+    return found
+
+
+def test_every_run_is_loaded_once_with_its_scores(study: Path) -> None:
+    loaded = load_study(study)
+    assert len(loaded.runs) == 4 and not loaded.problems
+    run = loaded.runs[0]
+    assert run.scores.frames.tolist() == [1600, 3200, 4800, 6400]
+    assert run.scores.complete and run.state == "done"
+    assert len(loaded.configs) == 2  # one per method: the seed is no difference
+
+
+def test_runs_of_the_plan_without_a_folder_are_missing(study: Path) -> None:
+    write_plan(study, [RunKey("atari_pong", "dreamerv3", k) for k in range(4)])
+    loaded = load_study(study)
+    assert [r.key.seed for r in loaded.runs if r.state == "missing"] == [2, 3]
+
+
+def test_a_truncated_last_line_is_reported_and_the_rest_kept(study: Path) -> None:
+    run = run_dir(study)
+    text = run.scores.read_bytes()
+    run.scores.write_bytes(text[:-20])
+    loaded = load_study(study)
+    assert reasons(loaded, run.scores) and "interrupted write" in loaded.problems[0].reason + loaded.problems[0].path
+    assert loaded.runs[0].scores.frames.tolist() == [1600, 3200, 4800]
+
+
+def test_an_empty_scores_file_of_a_finished_run_is_damage(study: Path) -> None:
+    run = run_dir(study)
+    run.scores.write_bytes(b"")
+    loaded = load_study(study)
+    assert state(loaded) == "damaged"
+    assert reasons(loaded, run.scores) == ["the run is complete but has no evaluation; left out"]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"frames": "8000", "mean": 1.0}, "frames is '8000', a whole number is expected; this evaluation is left out"),
+        ({"frames": 8000, "mean": "nan"}, "the score is 'nan', a finite number is expected; this evaluation is left out"),
+        ({"frames": 8000, "mean": None}, "the score is None, a finite number is expected; this evaluation is left out"),
+        ({"frames": True, "mean": 1.0}, "frames is True, a whole number is expected; this evaluation is left out"),
+        ({"frames": 6400, "mean": 1.0}, "a second evaluation at 6400 frames; the first one counts"),
+        ({"frames": 8000, "mean": 3.0, "episodes": [1.0, 2.0]}, "its mean says 3 but its episodes average 1.5; the stated mean counts"),
+    ],
+)  # fmt: skip
+def test_an_odd_evaluation_is_listed_by_place_and_reason(study: Path, row: dict[str, object], reason: str) -> None:
+    run = run_dir(study)
+    with open(run.scores, "a") as file:
+        file.write(json.dumps(row) + "\n")
+    loaded = load_study(study)
+    assert [(p.path, p.reason) for p in loaded.problems] == [(f"{run.scores}, evaluation 5", reason)]
+    assert loaded.runs[0].scores.frames.tolist()[:4] == [1600, 3200, 4800, 6400]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("status.json", "{", "not JSON"),
+        ("status.json", '{"state": "happy"}', "state is 'happy'"),
+        ("status.json", '{"env_steps": "many"}', ""),
+        ("status.json", "[1]", "an object is expected"),
+        ("result.json", "", "not JSON"),
+        ("provenance.json", "null", "an object is expected"),
+        ("config.yaml", "a: [", "not YAML"),
+        ("config.yaml", "- 1\n", "a mapping is expected"),
+        ("config.yaml", "task: atari_pong\nharmony: true\n", "no line 'seed: K'"),
+        ("config.yaml", "task: atari_boxing\nseed: 0\n", "says task atari_boxing, seed 0, unlike its folder"),
+        ("scores.jsonl", "\x00\x01\n" * 3, "a damaged line"),
+        ("attempts/1/attempt.json", "{]", "not JSON"),
+    ],
+)  # fmt: skip
+def test_a_damaged_file_is_listed_and_never_a_traceback(study: Path, name: str, text: str, reason: str) -> None:
+    path = run_dir(study).path / name
+    path.write_text(text)
+    loaded = load_study(study)
+    assert any(reason in f"{p.path} {p.reason}" for p in loaded.problems if p.path.startswith(str(path)))
+    assert len(loaded.runs) == 4
+
+
+def test_a_folder_without_config_is_left_out_by_name(study: Path) -> None:
+    run = run_dir(study)
+    run.config.unlink()
+    loaded = load_study(study)
+    assert state(loaded) == "damaged"
+    assert reasons(loaded, run.path) == ["no config.yaml: what it computed is unknown; the run is left out"]
+
+
+@pytest.mark.parametrize("size", [2**26, pytest.param(2**30, marks=pytest.mark.slow)])
+def test_an_endless_line_of_garbage_costs_no_memory(study: Path, size: int) -> None:
+    import tracemalloc
+
+    run = run_dir(study)
+    with open(run.scores, "r+b") as file:
+        file.truncate(size)  # sparse: zeros without a line's end
+    tracemalloc.start()
+    loaded = load_study(study)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50 * 2**20
+    assert reasons(loaded, run.scores) and loaded.runs[0].scores.frames.tolist() == [1600, 3200, 4800, 6400]
+
+
+def test_a_damaged_plan_is_listed(study: Path) -> None:
+    record.plan_path(study).write_text("{")
+    loaded = load_study(study)
+    assert "what was planned is unknown" in loaded.problems[0].reason and len(loaded.runs) == 4
+    record.plan_path(study).write_text('{"runs": [{"task": "catch"}, 3]}')
+    assert [p.reason for p in load_study(study).problems] == [f"runs[{k}] names no task, method and seed" for k in (0, 1)]
+
+
+def test_a_second_call_reads_only_what_changed(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import analysis.load
+
+    read: list[Path] = []
+    original = analysis.load.summarise
+
+    def counting(path: Path, *rest: dict[str, object]) -> dict[str, object]:
+        read.append(path)
+        return original(path, *rest)
+
+    monkeypatch.setattr(analysis.load, "summarise", counting)
+    first = load_study(study)
+    assert len(read) == 4
+    read.clear()
+    again = load_study(study)
+    assert not read
+    assert [r.scores.scores.tolist() for r in again.runs] == [r.scores.scores.tolist() for r in first.runs]
+    assert again.configs == first.configs
+    record.append_row(run_dir(study).scores, {"frames": 8000, "mean": 9.0})
+    assert load_study(study).runs[0].scores.scores[-1] == 9.0
+    assert read == [run_dir(study).path]
+
+
+def test_a_broken_or_unwritable_cache_changes_nothing(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load_study(study)
+    (cache,) = (tmp_path / "cache" / "harmony-bench").iterdir()
+    cache.write_text("{broken")
+    assert len(load_study(study).runs) == len(first.runs)
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file, not a folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
+    assert len(load_study(study).runs) == len(first.runs)
+
+
+def test_success_rates_are_the_score_where_they_are_recorded(tmp_path: Path) -> None:
+    study = tmp_path / "runs" / "mw"
+    write_run(study, RunKey("metaworld_hammer", "dreamerv3", 0), success=True)
+    (run,) = load_study(study).runs
+    assert run.scores.unit == "success" and run.scores.scores.tolist() == [0.2, 0.4, 0.6, 0.8]
+
+
+def test_metrics_are_averaged_in_bins(tmp_path: Path) -> None:
+    study = tmp_path / "runs" / "one"
+    write_run(study, RunKey("catch", "harmony_dreamerv3", 0), metrics=True)
+    (run,) = load_study(study).runs
+    frames, values = run.summary["metrics"]["loss/reward"]
+    assert set(values) == {2.0} and len(frames) <= 61 and frames == sorted(frames)
+
+
+def test_a_study_that_is_not_there_names_the_nearest(study: Path) -> None:
+    with pytest.raises(InputError, match=r"did you mean 'small'"):
+        load_study(study.parent / "smal")
+    os.makedirs(study.parent / "empty")
+    with pytest.raises(InputError, match="holds no runs"):
+        load_study(study.parent / "empty")
