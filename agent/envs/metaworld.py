@@ -51,6 +51,12 @@ class Simulator:
         """The simulator's `MjData`."""
         return self._env.data
 
+    @property
+    def goal_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper bounds of the vector of goal and object positions."""
+        space = self._env._random_reset_space
+        return space.low, space.high
+
     def reset(self, goal: np.ndarray | None = None) -> np.ndarray:
         """Begin an episode with the goal and object positions given, or drawn; return the observation [39]."""
         self._env._freeze_rand_vec = goal is not None
