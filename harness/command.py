@@ -10,6 +10,12 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from agent.config import ConfigError, nearest
+from agent.record import RecordError
+
+
+class SubmissionError(Exception):
+    """Jobs were not taken, or it cannot be known whether they were; the message is one sentence."""
+
 
 # What every command understands, with one line of help.
 KEYS: dict[str, str] = {
@@ -191,6 +197,11 @@ def run(
     except BrokenPipeError:  # the reader of our output (head, less) has gone
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - closed with the process
         return 0
+    except (RecordError, SubmissionError) as error:
+        if debug:
+            raise
+        print(error, file=sys.stderr)
+        return 1
     except OSError as error:
         if debug:
             raise

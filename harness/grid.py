@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import re
@@ -20,6 +21,7 @@ from agent.config import (
     ConfigError,
     config_hash,
     flatten,
+    identity,
     make_config,
     nearest,
     nearest_key,
@@ -54,6 +56,14 @@ class Run:
     def config_hash(self) -> str:
         """The hash of everything that changes its results."""
         return config_hash(self.config)
+
+    @cached_property
+    def kind(self) -> str:
+        """A name shared by runs that take the same time per step: all settings but task, seed, method and length."""
+        settings = identity(self.config)
+        kept = {k: v for k, v in settings.items() if k not in ("task", "seed", "harmony", "run.steps")}
+        text = repr((self.task.split("_", 1)[0], sorted(kept.items())))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
