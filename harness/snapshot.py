@@ -1,0 +1,118 @@
+"""Frozen code: a copy of the working tree, named by its content, that a study's jobs run from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from agent.config import CONFIGS, ConfigError
+from agent.record import write_json
+
+ROOT = CONFIGS.parent
+PACKAGES = ("agent", "harness", "analysis", "configs", "slurm", "scores")
+MANIFEST = "snapshot.json"  # agent/provenance.py reads it
+LARGEST_MB = 100
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The identity of a copy: its content's hash, the commit it was made from, and a hash of what was not committed.
+
+    `dirty` is "" for a clean checkout; both are None outside a git checkout.
+    """
+
+    code_tree: str
+    files: int
+    git_sha: str | None
+    dirty: str | None
+
+
+def _git(root: Path, *words: str) -> str | None:
+    """Return what git says, None when there is no git or no repository."""
+    try:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.decode(errors="surrogateescape") if done.returncode == 0 else None
+
+
+def is_checkout(root: Path) -> bool:
+    """Return whether the folder itself, not one above it, is the top of a git checkout."""
+    top = _git(root, "rev-parse", "--show-toplevel")
+    return top is not None and Path(top.strip()).resolve() == root.resolve()
+
+
+def list_files(root: Path, leave_out: Iterable[Path] = ()) -> list[str]:
+    """Return the relative paths of the tree's files, sorted: tracked, modified and untracked-not-ignored ones.
+
+    Outside a git checkout (an installed package, or no git on this machine) the packages' own files are listed.
+    `leave_out` names folders that are never part of it, such as the runs folder.
+    """
+    listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard") if is_checkout(root) else None
+    if listed is not None:
+        names = {name for name in listed.split("\0") if name}
+    else:
+        found = (path for package in PACKAGES for path in (root / package).rglob("*"))
+        names = {str(path.relative_to(root)) for path in found if "__pycache__" not in path.parts}
+    outside = [folder.resolve() for folder in leave_out]
+    kept = [name for name in sorted(names) if (root / name).is_file() and not _inside(root / name, outside)]
+    for name in kept:
+        size = (root / name).stat().st_size / 2**20
+        if size > LARGEST_MB:
+            raise ConfigError(
+                f"{root / name}: {size:.0f} MB would be copied with the code (at most {LARGEST_MB}); "
+                "add it to .gitignore or move it"
+            )
+    return kept
+
+
+def _inside(path: Path, folders: Iterable[Path]) -> bool:
+    absolute = Path(os.path.abspath(path))
+    return any(absolute.is_relative_to(folder) for folder in folders)
+
+
+def describe(root: Path = ROOT, leave_out: Iterable[Path] = ()) -> tuple[Tree, list[str]]:
+    """Return the identity of the working tree as it is now, and its files."""
+    names = list_files(root, leave_out)
+    digest = hashlib.sha256()
+    for name in names:
+        path = root / name
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{name}\0{int(os.access(path, os.X_OK))}\0{content}\n".encode(errors="surrogateescape"))
+    sha = dirty = None
+    if is_checkout(root):
+        sha = (_git(root, "rev-parse", "--verify", "-q", "HEAD") or "").strip() or None
+        changes = _git(root, "status", "--porcelain", "-z") or ""
+        difference = (_git(root, "diff", "HEAD") or "") + changes
+        dirty = hashlib.sha256(difference.encode(errors="surrogateescape")).hexdigest()[:16] if changes else ""
+    return Tree(digest.hexdigest()[:16], len(names), sha, dirty), names
+
+
+def freeze(store: Path, tree: Tree, names: Iterable[str], root: Path = ROOT) -> Path:
+    """Return the folder in the store that holds the tree, copying the files there unless it is there already.
+
+    Two processes may freeze the same tree at once: the copy is made aside and renamed into place.
+    """
+    folder = store / tree.code_tree
+    if folder.is_dir():
+        return folder
+    aside = store / f".{tree.code_tree}.{uuid.uuid4().hex[:8]}"
+    for name in names:
+        target = aside / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(root / name, target)
+    write_json(aside / MANIFEST, {**asdict(tree), "created": time.time()})
+    try:
+        aside.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+        shutil.rmtree(aside)
+    return folder
