@@ -1,0 +1,128 @@
+"""Runs → jobs: which runs share a job, and how much memory each process in it is promised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.config import Config, frames_per_step, identity, suite_of
+from harness.grid import Run
+from harness.profiles import Profile
+
+CONTEXT_GB = 0.8  # what each process takes on a GPU outside JAX's pool
+USABLE = 0.95
+VRAM_GB: dict[str, float] = {  # by the start of the type's name; what nvidia-smi reports, in GiB
+    "h200": 140.0,
+    "h100": 79.0,
+    "a100_80": 79.0,
+    "a100": 39.5,
+    "a40": 44.9,
+    "l40": 44.9,
+    "a6000": 47.9,
+    "v100": 31.7,
+    "rtx": 23.6,
+    "a10": 22.5,
+    "l4": 22.5,
+    "t4": 14.6,
+}
+MAX_PACK = 16
+
+
+@dataclass(frozen=True)
+class Pack:
+    """One job: runs of one task, trained by one process (`vmap`) or one process each (`process`)."""
+
+    runs: tuple[str, ...]
+    mode: str
+
+    @property
+    def processes(self) -> int:
+        """How many processes share the job's GPU."""
+        return 1 if self.mode == "vmap" else len(self.runs)
+
+
+def memory_fraction(processes: int, memory_gb: float) -> float:
+    """Return the share of a GPU's whole memory that JAX's pool may take in each of the processes on it.
+
+    A process needs about 0.8 GB outside the pool, which a plain 0.9/p forgets on small cards.
+    """
+    return (USABLE - CONTEXT_GB * processes / memory_gb) / processes
+
+
+def gpu_memory_gb(profile: Profile) -> float | None:
+    """Return the memory of the profile's GPU, as it says itself or as its type is known to have."""
+    if profile.gpu_mem_gb is not None:
+        return profile.gpu_mem_gb
+    kind = (profile.gpu_type or "").lower().replace("-", "_").removeprefix("nvidia_")
+    return next((size for name, size in VRAM_GB.items() if kind.startswith(name)), None)
+
+
+def run_memory_gb(config: Config, *, discrete: bool | None = None) -> float:
+    """Return a cautious estimate of the GPU memory of one run in a pack: weights, replay, and one update's activations.
+
+    Weights count five times (values, gradient, two Adam moments, a copy in flight). Replay holds one uint8 image per
+    step. Activations count the images of a batch through encoder and decoder, and imagination's features.
+    """
+    settings = getattr(config.env, suite_of(config.task), None)
+    size = int(getattr(settings, "size", 64))
+    features = config.rssm.deter + config.rssm.stoch * config.rssm.classes
+    depth, units = config.encoder.cnn_depth, config.rssm.units
+    heads = [config.reward_head, config.cont_head, config.actor, config.critic, config.critic]
+    weights = sum(head.units * (features + head.layers * head.units) for head in heads)
+    weights += 2 * (16 * depth * depth * (2 + 8 + 32)) + 128 * depth * features
+    weights += config.rssm.deter * 3 * (config.rssm.deter + units) + 4 * units * features
+    batch = config.batch_size * config.batch_length
+    images = batch * size * size * depth * 4 * 3
+    imagined = batch * (config.imag_horizon + 1) * (2 * features + 12 * units) * 4
+    replay = min(config.run.steps, config.replay.capacity) * size * size * 3
+    discrete = suite_of(config.task) in ("atari", "catch", "crafter") if discrete is None else discrete
+    backprop = 1 if discrete else 2  # continuous actions keep imagination for its gradient
+    return (weights * 4 * 5 + replay + images + imagined * backprop) / 1e9
+
+
+def pack_size(wanted: int | str, config: Config, memory_gb: float | None) -> int:
+    """Return how many runs of this kind a job takes; `auto` fills the GPU's memory, and is 1 without one."""
+    if isinstance(wanted, int):
+        return wanted
+    if memory_gb is None:
+        return 1
+    return max(1, min(MAX_PACK, int((USABLE * memory_gb - CONTEXT_GB) / run_memory_gb(config))))
+
+
+def plan_packs(
+    runs: Sequence[Run], wanted: int | str, mode: str, memory_gb: float | None = None, at_most: Mapping[str, int] = {}
+) -> list[Pack]:
+    """Return the jobs for the runs, those with the earliest runs first.
+
+    A pack holds runs of one task, in the order given, so seeds and methods share it. With `vmap` they also share every
+    setting but seed and method, which is what one computation allows. `at_most` limits single runs' packs by name.
+    """
+    groups: dict[tuple[object, ...], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.task, _shape(run.config) if mode == "vmap" else None), []).append(run)
+    packs: list[Pack] = []
+    for group in groups.values():
+        waiting = list(group)
+        while waiting:
+            size = pack_size(wanted, waiting[0].config, memory_gb)
+            size = max(1, min(size, at_most.get(waiting[0].name, size)))
+            taken, waiting = waiting[:size], waiting[size:]
+            packs.append(Pack(tuple(run.name for run in taken), mode if len(taken) > 1 else "vmap"))
+    order = {run.name: index for index, run in enumerate(runs)}
+    return sorted(packs, key=lambda pack: order[pack.runs[0]])
+
+
+def _shape(config: Config) -> str:
+    settings = identity(config)
+    return repr(sorted((key, value) for key, value in settings.items() if key not in ("seed", "harmony")))
+
+
+def split(pack: Pack, keep: Iterable[str]) -> Pack:
+    """Return the pack with only the runs to keep."""
+    kept = set(keep)
+    return Pack(tuple(run for run in pack.runs if run in kept), pack.mode)
+
+
+def total_frames(runs: Iterable[Run]) -> int:
+    """Return the raw environment frames that the runs will see."""
+    return sum(run.config.run.steps * frames_per_step(run.config) for run in runs)
