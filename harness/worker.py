@@ -1,0 +1,318 @@
+"""What runs inside a job: one or more training processes for the runs of a pack, started, watched and recorded.
+
+`run_pack` takes a path and nothing else. It starts `python -m agent.train --runs …`, one process for all runs
+(`vmap`) or one each (`process`), keeps their output in the runs' `attempts/`, passes signals on so that they
+checkpoint, and asks Slurm to run the job again when time ran out with runs unfinished.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from agent.record import (
+    STALE_AFTER_S,
+    RecordError,
+    RunDir,
+    lease_holder,
+    process_gone,
+    read_json,
+    read_status,
+    write_json,
+)
+from harness import slurm
+from harness.cache import Cache
+from harness.jobenv import EnvironmentFault, Gpu, cores, find_gpu, finished, job_id, process_environment, share
+
+RESUMABLE = 75  # agent.train's exit code after a checkpoint on request
+STAGGER_S = 120.0
+POLL_S = 0.2
+PUBLISH_S = 60.0
+STOP_WAIT_S = 100.0
+TRAIN = ("-m", "agent.train", "--runs")
+
+
+@dataclass
+class Attempt:
+    """One try at one run: the folder its output goes to, and what is recorded of it."""
+
+    run: RunDir
+    folder: Path
+    record: dict[str, Any]
+
+    def write(self, **changes: Any) -> None:
+        """Replace attempt.json with these changes."""
+        self.record |= changes
+        write_json(self.folder / "attempt.json", self.record, durable=False)
+
+
+@dataclass
+class Process:
+    """A training process and the attempts it makes."""
+
+    attempts: list[Attempt]
+    popen: subprocess.Popen[bytes]
+    asked: bool = False
+    ended: float | None = None
+
+    def stop(self) -> None:
+        """Ask it to write a checkpoint and end."""
+        self.asked = True
+        with contextlib.suppress(ProcessLookupError):
+            self.popen.send_signal(signal.SIGTERM)
+
+
+@dataclass
+class Supervisor:
+    """The processes of one job."""
+
+    study: Path
+    launch: Path
+    pack: dict[str, Any]
+    gpu: Gpu | None
+    cache: Cache
+    processes: list[Process] = field(default_factory=list[Process])
+    waiting: list[list[RunDir]] = field(default_factory=list[list[RunDir]])
+    signalled: signal.Signals | None = None
+
+    def catch_signals(self) -> None:
+        """Take SIGUSR2 (time is nearly up: checkpoint and queue again), SIGTERM and SIGINT (checkpoint and end)."""
+        for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.signalled is not signal.SIGUSR2:
+            self.signalled = signal.Signals(number)
+        self.waiting.clear()
+        for process in self.processes:
+            if process.ended is None:
+                process.stop()
+
+    def run(self) -> bool:
+        """Start and watch all processes until they have ended; return whether every run is complete."""
+        runs = [RunDir(self.study / name) for name in self.pack["runs"]]
+        cancelled = self._cancelled()
+        todo = [run for run in runs if not finished(run) and str(run.path.relative_to(self.study)) not in cancelled]
+        self.waiting = [todo] if self.pack["mode"] == "vmap" else [[run] for run in todo]
+        self.waiting = [group for group in self.waiting if group]
+        self.catch_signals()
+        published = started = time.monotonic()
+        while self.waiting or any(process.ended is None for process in self.processes):
+            if self.waiting and self._may_start(time.monotonic() - started):
+                self._start(self.waiting.pop(0))
+                started = time.monotonic()
+            time.sleep(POLL_S)
+            self._reap()
+            self._obey_cancellation()
+            if time.monotonic() - published > PUBLISH_S:
+                self.cache.publish()
+                published = time.monotonic()
+        return all(finished(run) for run in runs)
+
+    def _may_start(self, since_last_s: float) -> bool:
+        """Start one process after another: the next when the last has begun to train, so that they compile in turn.
+
+        A run that a process elsewhere seems to hold waits until that one has let go or its heartbeat is stale.
+        """
+        if any(_held_elsewhere(run) for run in self.waiting[0]):
+            return False
+        if not self.processes or self.processes[-1].ended is not None or since_last_s > STAGGER_S:
+            return True
+        last = self.processes[-1].attempts[0]
+        with contextlib.suppress(RecordError):
+            status = read_status(last.run)
+            return status is not None and status.updates > 0 and status.heartbeat >= last.record["started"]
+        return False
+
+    def _start(self, runs: list[RunDir]) -> None:
+        attempts = [self._attempt(run) for run in runs]
+        index = len(self.processes)
+        environ = process_environment(self.pack, self.gpu, index, str(self.cache.own), dict(os.environ))
+        with (
+            open(attempts[0].folder / "stdout.log", "wb") as out,
+            open(attempts[0].folder / "stderr.log", "wb") as err,
+            _cores_for_child(share(cores(), self.pack["processes"], index)),
+        ):
+            popen = subprocess.Popen(
+                [sys.executable, *TRAIN, *(str(run.path) for run in runs)],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=environ,
+                cwd=self.pack["code"],
+            )
+        for other in attempts[1:]:  # one process, one pair of logs, found from each of its runs
+            for name in ("stdout.log", "stderr.log"):
+                os.link(attempts[0].folder / name, other.folder / name)
+        for attempt in attempts:
+            attempt.write(pid=popen.pid)
+        self.processes.append(Process(attempts, popen))
+        if self.signalled is not None:  # it arrived while this one was being started
+            self.processes[-1].stop()
+
+    def _attempt(self, run: RunDir) -> Attempt:
+        number, folder = run.new_attempt()
+        record = {
+            "attempt": number,
+            "launch": self.launch.name,
+            "job": self.pack["number"],
+            "job_id": job_id(),
+            "restart": int(os.environ.get("SLURM_RESTART_COUNT", "0")),
+            "host": socket.gethostname(),
+            "device": self.gpu.kind if self.gpu else "cpu",
+            "gpus": 1 if self.gpu else 0,
+            "pack": len(self.pack["runs"]),
+            "mode": self.pack["mode"],
+            "started": time.time(),
+            "env_steps_before": _steps(run),
+        }
+        attempt = Attempt(run, folder, record)
+        attempt.write()
+        return attempt
+
+    def _reap(self) -> None:
+        for process in self.processes:
+            if process.ended is None and process.popen.poll() is not None:
+                process.ended = time.time()
+                for attempt in process.attempts:
+                    _close(attempt, process, sum(p.ended is None for p in self.processes) + 1)
+
+    def _obey_cancellation(self) -> None:
+        cancelled = self._cancelled()
+        if not cancelled:
+            return
+        self.waiting = [group for group in self.waiting if not self._all_in(group, cancelled)]
+        for process in self.processes:
+            if (
+                process.ended is None
+                and not process.asked
+                and self._all_in([a.run for a in process.attempts], cancelled)
+            ):
+                process.stop()
+
+    def _all_in(self, runs: list[RunDir], names: set[str]) -> bool:
+        return all(str(run.path.relative_to(self.study)) in names for run in runs)
+
+    def _cancelled(self) -> set[str]:
+        try:
+            request = read_json(self.launch / "cancel" / f"{self.pack['number']:04d}.json")
+        except RecordError:  # being written at this moment; seen at the next look
+            return set()
+        return set(request["runs"]) if request else set()
+
+
+def _held_elsewhere(run: RunDir) -> bool:
+    try:
+        holder = lease_holder(run)
+    except RecordError:
+        return False
+    return holder is not None and holder[1] <= STALE_AFTER_S and not process_gone(holder[0])
+
+
+def _close(attempt: Attempt, process: Process, sharing: int) -> None:
+    """Record how an attempt ended, as far as its own process can tell; `diagnose` looks further."""
+    code = process.popen.returncode
+    ended = process.ended or time.time()
+    status = None
+    with contextlib.suppress(RecordError):
+        status = read_status(attempt.run)
+    seconds = ended - attempt.record["started"]
+    if finished(attempt.run):
+        reason, message = "done", None
+    elif code == RESUMABLE:
+        reason, message = "stopped", "asked to stop; continues from its checkpoint"
+    elif code < 0:
+        reason, message = "killed", f"killed by {signal.Signals(-code).name}"
+    else:
+        reason = (status.reason if status else None) or "error"
+        message = (status.message if status else None) or f"exit code {code}"
+    attempt.write(
+        ended=ended,
+        exit_code=code,
+        reason=reason,
+        message=message,
+        asked_to_stop=process.asked,
+        env_steps_after=_steps(attempt.run),
+        gpu_seconds=seconds
+        * attempt.record["gpus"]
+        / (len(process.attempts) if len(process.attempts) > 1 else sharing),
+        lost_s=0.0 if reason == "done" else _lost_s(attempt.run, attempt.record["started"], ended),
+    )
+
+
+def _lost_s(run: RunDir, started: float, ended: float) -> float:
+    """Return the seconds of an attempt that its latest checkpoint does not hold."""
+    try:
+        saved = max((path.stat().st_mtime for path in run.checkpoint.iterdir()), default=0.0)
+    except OSError:
+        saved = 0.0
+    return max(0.0, ended - max(started, saved))
+
+
+def _steps(run: RunDir) -> int:
+    with contextlib.suppress(RecordError):
+        status = read_status(run)
+        return status.env_steps if status else 0
+    return 0
+
+
+@contextlib.contextmanager
+def _cores_for_child(mine: list[int]) -> Any:
+    """Start children inside the block on these cores only: XLA sizes its thread pool by them."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, mine)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def run_pack(path: str) -> None:
+    """Train the runs of the pack described in a file; the process exits with 0 when all of them are complete."""
+    file = Path(path)
+    pack = read_json(file)
+    if pack is None:
+        raise FileNotFoundError(path)
+    launch = file.parents[1]
+    gpu = find_gpu() if pack["profile"].get("gpus") else None
+    cache = Cache.open(gpu.kind if gpu else "cpu", pack["profile"].get("scratch", ""))
+    supervisor = Supervisor(file.parents[4], launch, pack, gpu, cache)
+    try:
+        complete = supervisor.run()
+    except EnvironmentFault as fault:
+        print(fault, file=sys.stderr)
+        sys.exit(1)
+    finally:
+        cache.publish(settled_s=1.0)
+        cache.close()
+    if not complete and supervisor.signalled is signal.SIGUSR2 and "SLURM_JOB_ID" in os.environ:
+        _requeue(supervisor)
+    sys.exit(0 if complete else 1)
+
+
+def _requeue(supervisor: Supervisor) -> None:
+    """Queue this job again, unless it ended without getting any further than it began."""
+    attempts = [attempt for process in supervisor.processes for attempt in process.attempts]
+    moved = [a for a in attempts if a.record.get("env_steps_after", 0) > a.record["env_steps_before"]]
+    if attempts and not moved and int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0:
+        print("not queued again: it got no further than its last checkpoint; give it more walltime", file=sys.stderr)
+        return
+    try:
+        slurm.call(["scontrol", "requeue", job_id()])
+    except slurm.SlurmError as error:  # also when Slurm has queued it again by itself
+        print(f"not queued again: {error}", file=sys.stderr)
+        return
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(STOP_WAIT_S)  # Slurm ends this process; leaving first would look like a failure
