@@ -1,0 +1,204 @@
+"""Handing jobs to Slurm or starting them here, through submitit: the only module that imports it.
+
+Slurm runs the worker without srun, as the batch script itself (`exec`), and sends it SIGUSR2 before time is up: then
+signal, checkpoint, requeue and scancel all work, and only the worker is signalled. submitit's pickle carries the
+worker's name and one path. Results and exceptions are never asked of submitit: it would wait for files that a killed
+job does not write, and unpickle what somebody else may have put there.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from agent.record import read_json, write_json
+from harness import slurm
+from harness.command import SubmissionError
+from harness.jobenv import CPUS
+from harness.profiles import Profile
+from harness.study import Launch
+from harness.worker import run_pack
+
+LOOK_AGAIN_S = 20.0
+NEVER_MIN = 60 * 24 * 365
+
+
+class LocalJob(Protocol):
+    """The part of submitit's local job that the pool uses."""
+
+    job_id: str
+
+    def done(self) -> bool:
+        """Return whether its process has ended."""
+        ...
+
+
+def parameters(profile: Profile, name: str, jobs: int) -> dict[str, Any]:
+    """Return the sbatch options of a launch's array, by sbatch's own names."""
+    options: dict[str, Any] = {
+        "job-name": name,
+        "partition": profile.partition,
+        "account": profile.account,
+        "qos": profile.qos,
+        "constraint": profile.constraint,
+        "exclude": ",".join(profile.exclude) or None,
+        "nodes": 1,
+        "ntasks-per-node": 1,
+        "cpus-per-task": profile.cpus,
+        "mem": None if profile.mem_gb is None else f"{round(profile.mem_gb * 1024)}M",
+        "gres": f"gpu:{profile.gpu_type + ':' if profile.gpu_type else ''}{profile.gpus}" if profile.gpus else None,
+        "time": profile.walltime_min,
+        "signal": f"B:USR2@{profile.signal_s}",
+        "array": f"0-{jobs - 1}%{min(jobs, profile.array_throttle)}" if jobs > 1 else None,
+        "requeue": True,
+    }
+    options |= {key.replace("_", "-"): value for key, value in profile.slurm.items()}
+    return {key: value for key, value in options.items() if value is not None and value is not False}
+
+
+def _executor(launch: Launch, profile: Profile, name: str, jobs: int) -> Any:
+    import submitit
+
+    folder = launch.folder / "submitit"
+    python = f"exec {shlex.quote(sys.executable)}"
+    executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_python=python)
+    options = parameters(profile, name, jobs)
+    setup = [*profile.setup, f"cd {shlex.quote(launch.data['code'])}"]
+    setup.append(f"export PYTHONPATH={shlex.quote(launch.data['code'])}${{PYTHONPATH:+:$PYTHONPATH}}")
+    executor.update_parameters(  # pyright: ignore[reportUnknownMemberType]
+        name=name,
+        timeout_min=profile.walltime_min,
+        slurm_array_parallelism=profile.array_throttle,
+        slurm_use_srun=False,
+        slurm_setup=setup,
+        slurm_additional_parameters={k: v for k, v in options.items() if k not in ("job-name", "time", "array")},
+    )
+    return executor
+
+
+def _clean_environment() -> dict[str, str]:
+    """Take SLURM_* of a job we may be inside of out of the environment, which would confuse sbatch; return them."""
+    if "SLURM_JOB_ID" not in os.environ:
+        return {}
+    kept = ("SLURM_CONF",)
+    names = [n for n in os.environ if n.startswith(("SLURM_", "SBATCH_", "SUBMITIT_")) and n not in kept]
+    return {name: os.environ.pop(name) for name in names}
+
+
+def submit(launch: Launch, profile: Profile) -> dict[int, str]:
+    """Submit a launch's jobs to Slurm, one array per MaxArraySize jobs, and return their ids by number.
+
+    What was submitted is written to jobs.json after each array. Raises: SubmissionError.
+    """
+    numbers = list(range(len(launch.packs)))
+    try:
+        largest = slurm.max_array_size()
+    except slurm.SlurmError as error:
+        raise SubmissionError(f"nothing was submitted: {error}") from error
+    jobs: dict[int, str] = {}
+    arrays: list[dict[str, Any]] = []
+    for first in range(0, len(numbers), largest):
+        chunk = numbers[first : first + largest]
+        name = f"{launch.data['name']}-{len(arrays)}"
+        arrays.append({"name": name, "submitted": time.time(), "numbers": chunk})
+        write_jobs(launch, jobs, arrays)  # first its name, by which it can be found should this process die here
+        jobs |= dict(zip(chunk, _submit_array(launch, profile, name, chunk), strict=True))
+        write_jobs(launch, jobs, arrays)
+    return jobs
+
+
+def find_lost(launch: Launch) -> None:
+    """Look for the arrays of a launch whose submission was interrupted, and record what Slurm has of them.
+
+    Raises: SubmissionError when Slurm cannot be asked.
+    """
+    body = read_json(launch.folder / "jobs.json") or {"jobs": {}, "arrays": []}
+    jobs, arrays = dict(launch.jobs), list(body["arrays"])
+    for array in [a for a in arrays if not set(a["numbers"]) <= set(jobs)]:
+        paths = [str(launch.pack_file(number)) for number in array["numbers"]]
+        ids = _find(launch, array["name"], paths, "its submission was interrupted")
+        if ids is None:
+            arrays.remove(array)
+        else:
+            jobs |= dict(zip(array["numbers"], ids, strict=True))
+    write_jobs(launch, jobs, arrays)
+
+
+def write_jobs(launch: Launch, jobs: dict[int, str], arrays: Sequence[dict[str, Any]]) -> None:
+    """Record the cluster's ids of a launch's jobs."""
+    write_json(launch.folder / "jobs.json", {"jobs": {str(k): v for k, v in jobs.items()}, "arrays": list(arrays)})
+
+
+def _submit_array(launch: Launch, profile: Profile, name: str, numbers: Sequence[int]) -> list[str]:
+    """Submit one array; when sbatch fails, look for it by its name before calling it a failure."""
+    paths = [str(launch.pack_file(number)) for number in numbers]
+    aside = _clean_environment()
+    try:
+        submitted = _executor(launch, profile, name, len(paths)).map_array(run_pack, paths)
+        return [str(job.job_id) for job in submitted]
+    except Exception as error:
+        words = " ".join(str(error).split())[-400:]
+        refused = not any(text in words for text in slurm.IN_DOUBT)
+        ids = _find(launch, name, paths, words, 0.0 if refused else LOOK_AGAIN_S)
+        if ids is None:
+            raise SubmissionError(f"nothing was submitted: {words}") from error
+        return ids
+    finally:
+        os.environ.update(aside)
+
+
+def _find(
+    launch: Launch, name: str, paths: Sequence[str], words: str, patience_s: float = LOOK_AGAIN_S
+) -> list[str] | None:
+    """Return the ids of an array that Slurm took although sbatch failed, its pickles put where its jobs look.
+
+    None when Slurm does not have it.
+    """
+    from submitit.core.utils import DelayedSubmission, JobPaths
+
+    try:
+        found = slurm.find_by_name(name, patience_s)
+    except slurm.SlurmError as error:
+        raise SubmissionError(
+            f"sbatch failed ({words}) and Slurm cannot be asked whether it took the jobs ({error}); "
+            "run the same command again when it answers: nothing is submitted twice"
+        ) from error
+    if not found:
+        return None
+    base = found[0]
+    ids = [base] if len(paths) == 1 else [f"{base}_{index}" for index in range(len(paths))]
+    folder = launch.folder / "submitit"
+    for pickle in folder.glob("*.pkl"):
+        if "_" in pickle.name:
+            continue
+        target = str(cast("Any", DelayedSubmission.load(pickle)).args[0])
+        if target in paths:
+            pickle.rename(JobPaths(folder, ids[paths.index(target)]).submitted_pickle)
+    return ids
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place in the local pool: its CPU cores and its GPU."""
+
+    cores: tuple[int, ...]
+    gpu: int | None
+
+
+def start_here(launch: Launch, number: int, slot: Slot) -> LocalJob:
+    """Start a job on this machine, on the slot's cores and GPU; it outlives the caller."""
+    import submitit
+
+    executor = submitit.LocalExecutor(launch.folder / "submitit")
+    gpus = () if slot.gpu is None else (slot.gpu,)
+    executor.update_parameters(timeout_min=NEVER_MIN, gpus_per_node=len(gpus), visible_gpus=gpus)  # pyright: ignore[reportUnknownMemberType]
+    os.environ[CPUS] = ",".join(map(str, slot.cores))
+    try:
+        return cast("LocalJob", executor.submit(run_pack, str(launch.pack_file(number))))
+    finally:
+        del os.environ[CPUS]
