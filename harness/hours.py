@@ -1,0 +1,160 @@
+"""GPU-hours: estimated from runs that were measured, spent so far, and wasted, by cause."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any, cast
+
+from agent.record import RecordError, RunDir, RunKey, read_json, read_plan
+from harness.grid import Run
+from harness.profiles import Profile
+from harness.state import RunState, State
+
+LATEST = 50
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Device-hours that runs will take, from `measured` finished runs of their kind; `unknown` runs have no measure."""
+
+    hours: float
+    measured: int
+    unknown: int
+
+
+@dataclass
+class Spent:
+    """Device-hours that attempts took, and the part of them that no checkpoint or result kept, by cause."""
+
+    hours: float = 0.0
+    wasted: dict[str, float] = field(default_factory=lambda: defaultdict[str, float](float))
+
+    @property
+    def wasted_hours(self) -> float:
+        """The sum over causes."""
+        return sum(self.wasted.values())
+
+
+def attempts_of(run: RunDir) -> list[dict[str, Any]]:
+    """Return the records of a run's attempts; one that cannot be read is left out."""
+    found: list[dict[str, Any]] = []
+    for number in run.attempt_numbers():
+        try:
+            record = read_json(run.attempts / str(number) / "attempt.json")
+        except RecordError:
+            continue
+        if record is not None and isinstance(record.get("started"), (int, float)):
+            found.append(record)
+    return found
+
+
+def measured(runs: Path, device: str | None = None) -> dict[tuple[str, int], list[float]]:
+    """Return device-seconds per environment step of finished runs in all studies, by kind and pack size.
+
+    `device` limits them to devices whose name contains it.
+    """
+    rates: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for study in sorted(runs.iterdir()) if runs.is_dir() else []:
+        try:
+            plan = read_plan(study) or {"runs": []}
+        except RecordError:
+            continue
+        for row in cast("list[dict[str, Any]]", plan["runs"]):
+            if "kind" not in row:
+                continue
+            run = RunDir(RunKey(str(row["task"]), str(row["method"]), int(row["seed"])).folder(study))
+            if len(rates[row["kind"], 0]) >= LATEST or not run.result.is_file():
+                continue
+            attempts = attempts_of(run)
+            result = read_json(run.result) or {}
+            used = sum(float(a.get("device_seconds", 0.0)) for a in attempts)
+            if not used or not result.get("env_steps") or (device and not _is(device, attempts)):
+                continue
+            pack = int(attempts[-1].get("pack", 1))
+            rates[row["kind"], pack].append(used / result["env_steps"])
+            rates[row["kind"], 0].append(used / result["env_steps"])
+    return rates
+
+
+def _is(device: str, attempts: Sequence[Mapping[str, Any]]) -> bool:
+    return all(device.lower() in str(a.get("device", "")).lower() for a in attempts)
+
+
+def estimate(runs: Sequence[Run], rates: Mapping[tuple[str, int], Sequence[float]], pack: int) -> Estimate:
+    """Return the device-hours of the runs, each in a pack of this size if one was measured, else in any."""
+    hours, used, unknown = 0.0, 0, 0
+    for run in runs:
+        found = rates.get((run.kind, pack)) or rates.get((run.kind, 0))
+        if not found:
+            unknown += 1
+            continue
+        used = max(used, len(found))
+        hours += median(found) * run.config.run.steps / 3600
+    return Estimate(hours, used, unknown)
+
+
+def spent(runs: Iterable[RunDir], states: Mapping[str, RunState] | None = None) -> Spent:
+    """Return what the runs' attempts took so far; attempts whose end nobody recorded end at their last sign of life."""
+    total = Spent()
+    for run in runs:
+        state = (states or {}).get(f"{run.path.parent.parent.name}/{run.path.parent.name}/{run.path.name}")
+        attempts = attempts_of(run)
+        for index, attempt in enumerate(attempts):
+            last = index == len(attempts) - 1
+            running = last and state is not None and state.state is State.RUNNING
+            seconds, lost = _seconds(run, attempt, running)
+            total.hours += seconds / 3600
+            if lost > 0 and not running:
+                cause = str(attempt.get("reason") or "lost")
+                if last and state is not None and state.diagnosis is not None:
+                    cause = str(state.diagnosis.reason)
+                total.wasted[cause] += lost / 3600
+    return total
+
+
+def _seconds(run: RunDir, attempt: Mapping[str, Any], running: bool) -> tuple[float, float]:
+    """Return device-seconds of an attempt, and those of them that were lost."""
+    if "device_seconds" in attempt:
+        used = float(attempt["device_seconds"])
+        whole = max(float(attempt["ended"]) - float(attempt["started"]), 1e-9)
+        return used, float(attempt.get("lost_s", 0.0)) * used / whole
+    if running:
+        return max(0.0, time.time() - float(attempt["started"])) / max(1, int(attempt.get("pack", 1))), 0.0
+    seconds, lost = unclosed(run, attempt)
+    share = 1 / max(1, int(attempt.get("pack", 1)))
+    return seconds * share, lost * share
+
+
+def unclosed(run: RunDir, attempt: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the seconds of an attempt whose end nobody recorded, to its last sign of life, and those it lost."""
+    started = float(attempt["started"])
+    paths = [run.attempts / str(attempt["attempt"]) / name for name in ("stdout.log", "stderr.log")]
+    end = max([started, *(_changed(path) for path in (*paths, run.status))])
+    try:
+        saved = max((_changed(path) for path in run.checkpoint.iterdir()), default=0.0)
+    except OSError:
+        saved = 0.0
+    return end - started, end - max(started, min(saved, end))
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def text(estimated: Estimate, profile: Profile, jobs: int) -> str:
+    """Return the estimate as one line, with the upper bound that walltime sets."""
+    unit = "GPU-hours" if profile.gpus else "hours of this machine's cores"
+    bound = jobs * profile.walltime_min / 60 * (int(profile.gpus) if profile.gpus not in (0, "auto") else 1)
+    limit = f"; at most {bound:,.0f} by walltime" if profile.kind == "slurm" else ""
+    if estimated.measured == 0:
+        return f"{unit}: not known before one run of this kind has finished on this device{limit}"
+    part = f", {estimated.unknown} runs not measured" if estimated.unknown else ""
+    return f"{unit}: about {estimated.hours:,.2f} (from {estimated.measured} finished runs of this kind{part}){limit}"
