@@ -1,0 +1,271 @@
+"""`python -m harness.launch grid=NAME`: plan a study, freeze its code, submit what is missing."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from agent.config import ConfigError
+from harness import hours, jobenv, packing, pool, profiles, snapshot, submit
+from harness.command import Command, Flag, run
+from harness.diagnose import Retry
+from harness.grid import Grid, Run, configure, expand, load_grid
+from harness.packing import Pack
+from harness.profiles import Profile
+from harness.state import RunState, State, overview
+from harness.study import (
+    Launch,
+    Study,
+    check_same,
+    check_writable,
+    new_launch,
+    runs_folder,
+    study_of,
+    write_configs,
+    write_plan,
+)
+
+FLAGS = {
+    "dry-run": Flag("show the plan, the jobs and their cost; submit and write nothing"),
+    "detach": Flag("cluster=local: return at once; the pool goes on by itself"),
+}
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be submitted: runs in packs, where, and from which code."""
+
+    study: Study
+    runs: list[Run]
+    packs: list[Pack]
+    profile: Profile
+    jobs_at_once: int | None
+    note: str = ""
+
+
+def profile_for(grid: Grid, command: Command) -> profiles.Choice:
+    """Return the cluster profile: the file, the grid's resources over it, the command line over both."""
+    name = command.settings.get("cluster") or grid.cluster
+    choice = profiles.choose(name, {**grid.resources, **command.cluster})
+    profile = choice.profile
+    if profile.gpus == "auto":
+        profile = profile.model_copy(update={"gpus": jobenv.count_gpus()})
+    return replace(choice, profile=profile)
+
+
+def parse_jobs(command: Command, profile: Profile) -> int | None:
+    """Return how many packs the local pool runs at once, None on Slurm."""
+    text = command.settings.get("jobs")
+    if profile.kind != "local":
+        if text is not None:
+            raise ConfigError("jobs= is for cluster=local; on Slurm use cluster.array_throttle=")
+        return None
+    if text is None:
+        return profile.jobs or pool.default_jobs(int(profile.gpus))
+    if not text.isdigit() or not 1 <= int(text) <= 1024:
+        raise ConfigError(f"jobs={text}: a number of packs from 1 is expected")
+    return int(text)
+
+
+def plan_order(study: Study, grid: Grid, command: Command, runs: list[Run]) -> Order:
+    """Return what submitting these runs means."""
+    choice = profile_for(grid, command)
+    profile = choice.profile
+    wanted = grid.pack if "pack" in command.settings or profile.pack is None else profile.pack
+    mode = grid.pack_mode or profile.pack_mode or "vmap"
+    packs = packing.plan_packs(runs, wanted, mode, packing.gpu_memory_gb(profile))
+    return Order(study, runs, packs, profile, parse_jobs(command, profile), choice.note)
+
+
+def to_launch(states: Sequence[RunState]) -> set[str]:
+    """Return the planned runs that a relaunch continues: ended ones whose cause is not their own."""
+    return {
+        s.run.name
+        for s in states
+        if s.state is State.PLANNED or (s.diagnosis is not None and s.diagnosis.retry is Retry.AS_IS)
+    }
+
+
+def submit_order(order: Order, grid_source: str, code: Path, tree: dict[str, Any]) -> Launch:
+    """Write the launch and hand its jobs over; the study must be locked."""
+    by_name = {run.name: run for run in order.runs}
+    write_configs(order.study, order.runs)
+    packs: list[dict[str, Any]] = []
+    for pack in order.packs:
+        config = by_name[pack.runs[0]].config
+        packs.append(
+            {
+                "runs": list(pack.runs),
+                "mode": pack.mode,
+                "processes": pack.processes,
+                "prealloc": config.jax.prealloc,
+                "mem_fraction": config.jax.mem_fraction,
+            }
+        )
+    data = {
+        "grid": grid_source,
+        "code": str(code),
+        "tree": tree,
+        "profile": order.profile.model_dump(mode="json"),
+        "jobs_at_once": order.jobs_at_once,
+        "packs": packs,
+    }
+    launch = new_launch(order.study, data)
+    if launch.local:
+        pool.start(launch)
+    else:
+        submit.submit(launch, order.profile)
+    return launch
+
+
+def describe(order: Order, rates: Any) -> list[str]:
+    """Return the plan as lines of text: runs, jobs, their resources and cost."""
+    runs, profile = order.runs, order.profile
+    tasks, methods = {r.task for r in runs}, list(dict.fromkeys(r.method for r in runs))
+    seeds = sorted({r.seed for r in runs})
+    frames = packing.total_frames(runs)
+    axes = f"{len(tasks)} tasks, methods {', '.join(methods)}, seeds {_ranges(seeds)}"
+    lines = [f"study {order.study.path}", f"runs: {len(runs)} ({axes}), {frames:,} frames"]
+    sizes = Counter((len(pack.runs), pack.mode) for pack in order.packs)
+    shapes = ", ".join(
+        f"{count} of {size} run{'s' if size > 1 else ''}{' (' + mode + ')' if size > 1 else ''}"
+        for (size, mode), count in sorted(sizes.items(), reverse=True)
+    )
+    lines.append(f"jobs: {len(order.packs)} on cluster={profile.name}: {shapes}")
+    if profile.kind == "local":
+        slots = pool.make_slots(order.jobs_at_once or 1, int(profile.gpus))
+        gpus = f", {profile.gpus} GPUs" if profile.gpus else ", no GPU"
+        lines.append(f"at once: {len(slots)}, each on {len(slots[0].cores)} cores{gpus}")
+    else:
+        options = submit.parameters(profile, f"hb-{order.study.name}-…", len(order.packs))
+        lines.append("sbatch: " + " ".join(f"--{k}" if v is True else f"--{k}={v}" for k, v in options.items()))
+    if profile.gpus and (memory := packing.gpu_memory_gb(profile)):
+        worst = max(order.packs, key=lambda pack: pack.processes)
+        fraction = packing.memory_fraction(worst.processes, memory)
+        lines.append(f"memory: each process gets {fraction:.1%} of a {memory:g} GiB GPU, {worst.processes} on it")
+    largest = max((len(pack.runs) for pack in order.packs), default=1)
+    lines.append(hours.text(hours.estimate(runs, rates, largest), profile, len(order.packs)))
+    return lines
+
+
+def _ranges(seeds: Sequence[int]) -> str:
+    if len(seeds) > 2 and seeds[-1] - seeds[0] == len(seeds) - 1:
+        return f"{seeds[0]}..{seeds[-1]}"
+    return ",".join(map(str, seeds))
+
+
+def follow_up(command: Command, study: Study) -> str:
+    """Return the selectors that name this study in the next command."""
+    words = command.selectors("grid", "study", "runs")
+    return words or f"study={study.name}"
+
+
+def launch(command: Command) -> int:
+    """Launch a study."""
+    if "grid" not in command.settings:
+        raise ConfigError("name a grid, as in: python -m harness.launch grid=demo")
+    grid = configure(load_grid(command.settings["grid"]), command)
+    runs = expand(grid)
+    study = study_of(command)
+    check_writable(runs_folder(command))
+    order = plan_order(study, grid, command, runs)
+    check_same(study, runs)
+    if "dry-run" in command.flags:
+        return _dry_run(command, order, grid)
+    code_tree, files = snapshot.describe(leave_out=[runs_folder(command)])
+    with study.lock():
+        check_same(study, runs)
+        tree = asdict(code_tree)
+        write_plan(study, grid.source, runs, tree)
+        recover(study)
+        missing, states = _missing(study, runs)
+        order = plan_order(study, grid, command, missing)
+        if not missing:
+            made = None
+        else:
+            code = snapshot.freeze(study.code, code_tree, files)
+            made = submit_order(order, grid.source, code, tree)
+    return _report(command, order, made, states)
+
+
+def _missing(study: Study, runs: Sequence[Run]) -> tuple[list[Run], list[RunState]]:
+    """Return the runs to submit, and the state of all that were asked for."""
+    names = {run.name for run in runs}
+    states = overview(study, [p for p in study.planned() if p.name in names]).runs
+    wanted = to_launch(states)
+    return [run for run in runs if run.name in wanted], states
+
+
+def recover(study: Study) -> None:
+    """Look for jobs of a launch that ended between submitting and writing down what was submitted."""
+    for made in study.launches():
+        if not made.local and len(made.jobs) < len(made.packs) and (made.folder / "jobs.json").is_file():
+            submit.find_lost(made)
+
+
+def _dry_run(command: Command, order: Order, grid: Grid) -> int:
+    study, known = order.study, {run.name for run in order.runs}
+    rates = hours.measured(runs_folder(command), order.profile.gpu_type)
+    if study.path.is_dir():
+        have_plan = (study.path / "plan.json").is_file()
+        planned = {p.name for p in study.planned()} if have_plan else set[str]()
+        if planned & known:
+            states = {s.run.name: s for s in overview(study).runs}
+            left = [r for r in order.runs if r.name not in states or r.name in to_launch(list(states.values()))]
+            print(f"{len(order.runs) - len(left)} of {len(order.runs)} runs are done or under way; missing:")
+            order = plan_order(study, grid, command, left)
+    if order.note:
+        print(order.note)
+    print("\n".join(describe(order, rates)) if order.runs else "nothing is missing")
+    for index, pack in enumerate(order.packs[:8]):
+        print(f"  job {index}: {', '.join(pack.runs)}")
+    if len(order.packs) > 8:
+        print(f"  … and {len(order.packs) - 8} more")
+    words = " ".join(f"{k}={v}" for k, v in command.settings.items())
+    words += "".join(f" agent.{k}={v}" for k, v in command.agent.items())
+    words += "".join(f" cluster.{k}={v}" for k, v in command.cluster.items())
+    print(f"\nnothing was submitted or written; to do it: python -m harness.launch {words}")
+    return 0
+
+
+def _report(command: Command, order: Order, made: Launch | None, states: Sequence[RunState]) -> int:
+    if order.note:
+        print(order.note)
+    counts = Counter(s.label for s in states if s.run.name not in {r.name for r in order.runs})
+    if counts:
+        print("not submitted again: " + ", ".join(f"{n} {label}" for label, n in sorted(counts.items())))
+    selectors = follow_up(command, order.study)
+    if any(s.diagnosis and s.diagnosis.retry is not Retry.AS_IS for s in states):
+        print(f"runs that ended for a reason are left to: python -m harness.resubmit {selectors} --fix")
+    if made is None:
+        print(f"nothing is missing in {order.study.path}")
+        print(f"next: python -m harness.status {selectors}")
+        return 0
+    where = f"pool of {order.jobs_at_once} at once" if made.local else f"Slurm, job {first_id(made)}"
+    print(f"{len(order.runs)} runs in {len(order.packs)} jobs handed to {where}; code {made.data['tree']['code_tree']}")
+    if made.local and "detach" not in command.flags:
+        from harness.watch import watch_pool
+
+        return watch_pool(order.study, made, selectors)
+    print(f"next: python -m harness.status {selectors} --watch")
+    return 0
+
+
+def first_id(made: Launch) -> str:
+    """Return the ids of a launch's arrays."""
+    ids = list(dict.fromkeys(job.partition("_")[0] for job in Launch(made.folder, made.data).jobs.values()))
+    return ", ".join(ids)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    summary = "Plan the grid's runs, freeze the code, and submit what is missing."
+    return run("harness.launch", summary, FLAGS, launch, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""`python -m harness.status grid=NAME`: where every run of a study is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from agent.config import ConfigError, nearest
+from agent.record import RecordError, lease_holder
+from harness import hours
+from harness.command import Command, Flag, run
+from harness.launch import follow_up
+from harness.state import Overview, RunState, State, filter_states, known_words, overview
+from harness.study import Study, select, study_of
+from harness.table import cost, ends, next_command, notes, progress, rich_table, summary
+from harness.watch import watch
+
+FLAGS = {
+    "watch": Flag("keep showing it until nothing is under way"),
+    "json": Flag("print it as JSON, for programs"),
+    "state": Flag("only runs in these states or with these reasons of their end", "LIST"),
+}
+WATCH_S = 2.0
+SLURM_WATCH_S = 30.0  # one question to Slurm each
+
+
+def chosen_states(command: Command) -> list[str]:
+    """Return the words of --state, each checked."""
+    words = [word.strip() for word in command.flags.get("state", "").split(",") if word.strip()]
+    for word in words:
+        if word not in known_words():
+            raise ConfigError(f"--state {word}: {nearest(word, known_words(), 'state')}")
+    return words
+
+
+def status(command: Command) -> int:
+    """Show a study."""
+    study = study_of(command)
+    runs = select(command, study.planned())
+    words = chosen_states(command)
+    view = overview(study, runs)
+    if "watch" in command.flags and "json" not in command.flags:
+        view = _watch(study, command, view)
+    states = filter_states(view.runs, words) if words else view.runs
+    view = Overview(states, view.snapshot)
+    total = hours.spent([study.run(s.run.name) for s in states], {s.run.name: s for s in states})
+    if "json" in command.flags:
+        print(json.dumps(as_json(study, view, total), indent=1))
+    else:
+        _print(study, view, total, command)
+    return 1 if any(state.diagnosis for state in states) else 0
+
+
+def _watch(study: Study, command: Command, first: Overview) -> Overview:
+    views = [first]
+
+    def look() -> Overview:
+        views[0] = overview(study, select(command, study.planned()), views[0].snapshot)
+        return views[0]
+
+    every = SLURM_WATCH_S if first.snapshot is not None else WATCH_S
+    try:
+        return watch(look, str(study.path), lambda view: any(s.live for s in view.runs), every)
+    except KeyboardInterrupt:
+        return views[0]
+
+
+def _print(study: Study, view: Overview, total: hours.Spent, command: Command) -> None:
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    console.print(rich_table(view, str(study.path)))
+    lines = [summary(view.runs), cost(total, _on_gpu(view.runs)), *notes(view.runs), *ends(view.runs)]
+    print("\n".join(lines))
+    if view.warning:
+        print(view.warning, file=sys.stderr)
+    print(f"next: {next_command(view.runs, follow_up(command, study))}")
+
+
+def _on_gpu(states: Sequence[RunState]) -> bool:
+    return any(state.where and state.where.launch.data["profile"].get("gpus") for state in states)
+
+
+def as_json(study: Study, view: Overview, total: hours.Spent) -> dict[str, Any]:
+    """Return the view as plain data, one object per run."""
+    return {
+        "study": str(study.path),
+        "runs": [_run_json(study, state) for state in view.runs],
+        "hours": {"spent": total.hours, "wasted": dict(total.wasted), "gpu": _on_gpu(view.runs)},
+        "slurm": None
+        if view.snapshot is None
+        else {"time": view.snapshot.time, "error": view.snapshot.error, "accounting": view.snapshot.accounting},
+    }
+
+
+def _run_json(study: Study, state: RunState) -> dict[str, Any]:
+    key, status_ = state.run.key, state.status
+    age = None
+    try:
+        holder = lease_holder(study.run(state.run.name))
+        age = holder[1] if holder else None
+    except RecordError:
+        pass
+    return {
+        **asdict(key),
+        "folder": str(study.run(state.run.name).path),
+        "state": str(state.state),
+        "reason": str(state.diagnosis.reason) if state.diagnosis else None,
+        "message": state.diagnosis.message if state.diagnosis else state.note or None,
+        "env_steps": status_.env_steps if status_ else 0,
+        "total_env_steps": status_.total_env_steps if status_ else None,
+        "progress": round(progress(state), 4),
+        "steps_per_s": state.steps_per_s,
+        "eta_s": state.eta_s,
+        "heartbeat_age_s": age if state.state is State.RUNNING else None,
+        "job_id": state.where.job_id if state.where else None,
+        "launch": state.where.launch.id if state.where else None,
+        "attempt": state.attempt.get("attempt"),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 1 when runs ended undone."""
+    return run("harness.status", "Show where every run of a study is.", FLAGS, status, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""A live view of a study, until nothing of it is under way."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+from agent.record import read_json
+from harness import pool
+from harness.state import Overview, overview
+from harness.study import Launch, Study
+from harness.table import ends, next_command, rich_table, summary
+
+REDRAW_S = 1.0
+LINE_S = 15.0
+STOP_WAIT_S = 330.0
+
+
+def watch(look: Callable[[], Overview], title: str, going: Callable[[Overview], bool], every_s: float) -> Overview:
+    """Show the view until `going` says no; on a terminal as a table that is redrawn, else as a line now and then."""
+    view = look()
+    if not sys.stdout.isatty():
+        return _lines(look, view, going, every_s)
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(refresh_per_second=4) as live:
+        while True:
+            warning = Text(view.warning or "", style="yellow")
+            live.update(Group(rich_table(view, title), Text(summary(view.runs)), warning), refresh=True)
+            if not going(view):
+                return view
+            time.sleep(every_s)
+            view = look()
+
+
+def _lines(look: Callable[[], Overview], view: Overview, going: Callable[[Overview], bool], every_s: float) -> Overview:
+    shown, at = "", 0.0
+    while True:
+        text = summary(view.runs)
+        labels = text.split("(")[0]
+        if labels != shown or time.monotonic() - at > LINE_S or not going(view):
+            print(time.strftime("%H:%M:%S"), text, flush=True)
+            shown, at = labels, time.monotonic()
+        if not going(view):
+            return view
+        time.sleep(every_s)
+        view = look()
+
+
+def watch_pool(study: Study, launch: Launch, selectors: str) -> int:
+    """Follow a local pool to its end and return 0 when its runs are complete; Ctrl-C stops the pool itself."""
+    names = {name for pack in launch.packs for name in pack}
+    runs = [run for run in study.planned() if run.name in names]
+
+    def pool_alive(view: Overview) -> bool:
+        state = read_json(launch.folder / "pool.json")
+        return state is not None and pool.is_alive(state)
+
+    try:
+        watch(lambda: overview(study, runs), f"{study.path} on this machine (Ctrl-C stops it)", pool_alive, REDRAW_S)
+    except KeyboardInterrupt:
+        print("\nstopping: the runs write their checkpoints …", flush=True)
+        _stop(launch)
+        print(summary(overview(study, runs).runs))
+        print(f"to go on: python -m harness.resubmit {selectors}")
+        return 130
+    view = overview(study, runs)
+    for line in ends(view.runs):
+        print(line)
+    print(f"next: {next_command(view.runs, selectors)}")
+    return 1 if any(state.diagnosis for state in view.runs) else 0
+
+
+def _stop(launch: Launch) -> None:
+    state = read_json(launch.folder / "pool.json")
+    if state is None or not pool.ask_to_stop(state):
+        return
+    deadline = time.monotonic() + STOP_WAIT_S
+    while time.monotonic() < deadline:
+        state = read_json(launch.folder / "pool.json")
+        if state is None or not pool.is_alive(state):
+            return
+        time.sleep(0.2)
