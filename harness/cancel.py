@@ -1,0 +1,68 @@
+"""`python -m harness.cancel grid=NAME [tasks=…]`: stop runs; what they have checkpointed stays."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from agent.config import ConfigError
+from agent.record import write_json
+from harness import slurm
+from harness.command import Command, SubmissionError, run
+from harness.launch import follow_up
+from harness.state import RunState, State, overview
+from harness.study import Launch, select, study_of
+
+
+def cancel(command: Command) -> int:
+    """Cancel the selected runs that are queued or running."""
+    study = study_of(command)
+    chosen = {p.name for p in select(command, study.planned())}
+    with study.lock():
+        states = overview(study).runs
+        live = [s for s in states if s.run.name in chosen and s.live and s.where is not None]
+        open_names = {s.run.name for s in states if s.state is not State.DONE}
+        jobs = _by_job(live)
+        for (launch, number), names in jobs.items():
+            others = [n for n in launch.packs[number] if n in open_names and n not in names]
+            if others and launch.data["packs"][number]["mode"] == "vmap":
+                raise ConfigError(
+                    f"{names[0]} trains as one computation with {', '.join(others)}; "
+                    "cancel all of them, or none: name their methods and seeds too"
+                )
+        whole: list[str] = []
+        for (launch, number), names in jobs.items():
+            already = launch.cancelled(number)
+            write_json(launch.cancel_file(number), {"runs": sorted({*already, *names})})
+            job = launch.jobs.get(number)
+            if job is not None and not [n for n in launch.packs[number] if n in open_names and n not in names]:
+                whole.append(job)
+        if whole:
+            try:
+                slurm.cancel(whole)
+            except slurm.SlurmError as error:
+                raise SubmissionError(f"the runs are marked as cancelled, but scancel failed: {error}") from error
+    print(f"{len(live)} of {len(chosen)} runs cancelled" + ("; running ones write a checkpoint first" if live else ""))
+    by_hand = [s.run.name for s in states if s.run.name in chosen and s.live and s.where is None]
+    if by_hand:
+        print(f"not started by the harness, and left alone: {', '.join(by_hand)}")
+    print(f"to go on with them: python -m harness.resubmit {follow_up(command, study)} --state cancelled")
+    return 0
+
+
+def _by_job(states: Sequence[RunState]) -> dict[tuple[Launch, int], list[str]]:
+    found: dict[str, tuple[Launch, int, list[str]]] = {}
+    for state in states:
+        if state.where is not None:
+            launch, number = state.where.launch, state.where.number
+            found.setdefault(f"{launch.id}/{number}", (launch, number, []))[2].append(state.run.name)
+    return {(launch, number): names for launch, number, names in found.values()}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    return run("harness.cancel", "Stop runs; what they have checkpointed stays.", {}, cancel, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

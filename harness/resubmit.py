@@ -1,0 +1,282 @@
+"""`python -m harness.resubmit grid=NAME`: continue runs that ended undone, from their checkpoints."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent.config import ConfigError
+from agent.record import write_json
+from harness import hours, packing, profiles, snapshot
+from harness.command import Command, Flag, run
+from harness.diagnose import Diagnosis, Retry
+from harness.failure_texts import Reason
+from harness.grid import Run, parse_pack, parse_pack_mode
+from harness.launch import Order, first_id, follow_up, parse_jobs, recover, submit_order
+from harness.profiles import Profile, widen
+from harness.state import RunState, State, filter_states, overview
+from harness.status import chosen_states
+from harness.study import Study, read_configs, select, study_of
+from harness.table import ends
+
+FLAGS = {
+    "state": Flag("only runs in these states or with these reasons of their end, as in failed,timeout,oom", "LIST"),
+    "fix": Flag("change what the reason calls for, and show what is changed"),
+    "new-code": Flag("run from the code as it is now instead of the frozen code they began with"),
+    "dry-run": Flag("show what would be submitted"),
+    "detach": Flag("cluster=local: return at once; the pool goes on by itself"),
+}
+MORE_MEMORY = 1.5
+SPARE_TIME = 1.3
+ROUND_MIN = 30
+OWN_CAUSE = (Reason.GPU_OOM, Reason.HOST_OOM)  # they would end the same way again
+
+
+@dataclass
+class Group:
+    """Runs that are submitted together: the same profile, code and pack size."""
+
+    profile: Profile
+    code: Path
+    tree: dict[str, Any]
+    grid: str
+    pack: int | str
+    mode: str
+    jobs_at_once: int | None
+    states: list[RunState] = field(default_factory=list[RunState])
+
+
+def choose(states: Sequence[RunState], command: Command) -> tuple[list[RunState], list[RunState]]:
+    """Return the runs to submit, and those left because they would end the same way again."""
+    words = chosen_states(command)
+    ended = [s for s in states if s.diagnosis is not None or s.state is State.PLANNED]
+    if words:
+        ended = filter_states(ended, words)
+    take: list[RunState] = []
+    left: list[RunState] = []
+    for state in ended:
+        diagnosis = state.diagnosis
+        if diagnosis is None:
+            take.append(state)
+        elif diagnosis.retry is Retry.STOP:
+            stopped = "fix" in command.flags or not words
+            (left if stopped and "new-code" not in command.flags else take).append(state)
+        elif diagnosis.reason in OWN_CAUSE and not words and "fix" not in command.flags:
+            left.append(state)
+        else:
+            take.append(state)
+    return take, left
+
+
+def groups(study: Study, states: Sequence[RunState], command: Command) -> list[Group]:
+    """Return the runs by what they were submitted with, the command line's cluster=, pack= and jobs= over it."""
+    found: dict[str, Group] = {}
+    fresh = _new_code(study, command)
+    last = study.launches()[-1] if study.launches() else None
+    for state in states:
+        launch = state.where.launch if state.where else last
+        if launch is None:
+            raise ConfigError(f"{study.path}: nothing was launched yet; python -m harness.launch grid={study.name}")
+        profile = _profile(launch.data["profile"], command)
+        code, tree = fresh or (Path(launch.data["code"]), launch.data["tree"])
+        packs = launch.data["packs"]
+        pack: int | str = max(len(p["runs"]) for p in packs)
+        mode = next((p["mode"] for p in packs if len(p["runs"]) > 1), "vmap")
+        if "pack" in command.settings:
+            pack = parse_pack(command.settings["pack"])
+        if "pack.mode" in command.settings:
+            mode = parse_pack_mode(command.settings["pack.mode"])
+        jobs = launch.data["jobs_at_once"] if "jobs" not in command.settings else None
+        jobs = jobs if profile.kind == "local" and jobs else parse_jobs(command, profile)
+        key = json.dumps([profile.model_dump(mode="json"), str(code), pack, mode, jobs], sort_keys=True)
+        group = Group(profile, code, tree, launch.data["grid"], pack, mode, jobs)
+        found.setdefault(key, group).states.append(state)
+    return list(found.values())
+
+
+def _profile(recorded: dict[str, Any], command: Command) -> Profile:
+    if "cluster" in command.settings:
+        profile = profiles.choose(command.settings["cluster"], command.cluster).profile
+    else:
+        data = widen({key: value for key, value in recorded.items() if key != "name"})
+        profile = profiles.build(recorded["name"], data, command.cluster)
+    if profile.gpus == "auto":
+        from harness.jobenv import count_gpus
+
+        return profile.model_copy(update={"gpus": count_gpus()})
+    return profile
+
+
+def _new_code(study: Study, command: Command) -> tuple[Path, dict[str, Any]] | None:
+    if "new-code" not in command.flags:
+        return None
+    tree, files = snapshot.describe(leave_out=[study.path.parent])
+    if "dry-run" in command.flags:
+        return study.code / tree.code_tree, asdict(tree)
+    return snapshot.freeze(study.code, tree, files), asdict(tree)
+
+
+@dataclass(frozen=True)
+class Fix:
+    """A change that a reason calls for, in words."""
+
+    run: str
+    reason: Reason
+    words: str
+
+
+def fix(group: Group, by_name: dict[str, Run]) -> tuple[list[Group], list[Fix], list[RunState]]:
+    """Return the group split by the changes its reasons call for, the changes, and runs that cannot be helped."""
+    found: dict[str, Group] = {}
+    made: list[Fix] = []
+    helpless: list[RunState] = []
+    for state in group.states:
+        profile, pack = group.profile, group.pack
+        if state.diagnosis is not None and state.diagnosis.retry is Retry.FIX:
+            changed = _fix_one(state, state.diagnosis, group, by_name[state.run.name])
+            if changed is None:
+                helpless.append(state)
+                continue
+            profile, pack, words = changed
+            made.append(Fix(state.run.name, state.diagnosis.reason, words))
+        key = json.dumps([profile.model_dump(mode="json"), pack])
+        part = Group(profile, group.code, group.tree, group.grid, pack, group.mode, group.jobs_at_once)
+        found.setdefault(key, part).states.append(state)
+    return list(found.values()), made, helpless
+
+
+def _fix_one(state: RunState, found: Diagnosis, group: Group, run_: Run) -> tuple[Profile, int | str, str] | None:
+    """Return profile, pack and words of the change for one reason, None when there is nothing left to change."""
+    profile = group.profile
+    if found.reason is Reason.GPU_OOM:
+        had = int(state.attempt.get("pack") or group.pack if group.pack != "auto" else state.attempt.get("pack") or 1)
+        if had <= 1:
+            return None
+        return profile, had // 2, f"pack {had} → {had // 2}"
+    if found.reason is Reason.HOST_OOM:
+        if profile.mem_gb is None:
+            return None
+        more = float(math.ceil(profile.mem_gb * MORE_MEMORY))
+        return profile.model_copy(update={"mem_gb": more}), group.pack, f"mem_gb {profile.mem_gb:g} → {more:g}"
+    if found.reason is Reason.TIMEOUT:
+        minutes = walltime_min(state, run_, profile.walltime_min)
+        words = f"walltime_min {profile.walltime_min} → {minutes}"
+        return profile.model_copy(update={"walltime_min": minutes}), group.pack, words
+    nodes = tuple(dict.fromkeys([*profile.exclude, *filter(None, found.nodes.split(","))]))
+    words = f"exclude {','.join(profile.exclude) or 'nothing'} → {','.join(nodes) or 'nothing'}"
+    return profile.model_copy(update={"exclude": nodes}), group.pack, words
+
+
+def walltime_min(state: RunState, run_: Run, had: int) -> int:
+    """Return minutes that the rest of a run needs at its measured speed with some to spare; without one, twice as many.
+
+    Never less than it had: a checkpoint may lie before the end.
+    """
+    status = state.status
+    started = float(state.attempt.get("started", 0.0))
+    made = status.env_steps - int(state.attempt.get("env_steps_before", 0)) if status else 0
+    if status is None or made <= 0 or status.heartbeat <= started:
+        return had * 2
+    left = run_.config.run.steps - status.env_steps
+    minutes = left / made * (status.heartbeat - started) / 60 * SPARE_TIME + ROUND_MIN / 2
+    return max(had, math.ceil(minutes / ROUND_MIN) * ROUND_MIN)
+
+
+def resubmit(command: Command) -> int:
+    """Continue the selected runs that ended undone."""
+    study = study_of(command)
+    chosen = select(command, study.planned())
+    selectors = follow_up(command, study)
+    dry = "dry-run" in command.flags
+    if dry:
+        return _plan_and_submit(command, study, [p.name for p in chosen], selectors, dry=True)
+    with study.lock():
+        recover(study)
+        return _plan_and_submit(command, study, [p.name for p in chosen], selectors, dry=False)
+
+
+def _plan_and_submit(command: Command, study: Study, names: Sequence[str], selectors: str, *, dry: bool) -> int:
+    states = [state for state in overview(study).runs if state.run.name in set(names)]
+    take, left = choose(states, command)
+    runs = read_configs(study, [state.run for state in take])
+    by_name = {r.name: r for r in runs}
+    missing = [state.run.name for state in take if state.run.name not in by_name]
+    take = [state for state in take if state.run.name in by_name]
+    planned, fixes = groups(study, take, command) if take else [], list[Fix]()
+    if "fix" in command.flags:
+        parts: list[Group] = []
+        for group in planned:
+            split, made, helpless = fix(group, by_name)
+            parts, fixes, left = parts + split, fixes + made, left + helpless
+        planned = parts
+    for words, count in _counted(fixes):
+        print(f"fix: {words} ({count} run{'s' if count > 1 else ''})")
+    for line in ends(left):
+        print(f"left: {line}")
+    if missing:
+        print(f"left: {len(missing)} runs that were never launched; python -m harness.launch {selectors}")
+    submitted = 0
+    for group in planned:
+        submitted += _submit(study, group, by_name, selectors, dry=dry)
+    if not submitted:
+        print("nothing to resubmit" + (": everything left needs its cause removed, then --new-code" if left else ""))
+    print(f"next: python -m harness.status {selectors}" + (" --watch" if submitted else ""))
+    return 1 if left else 0
+
+
+def _counted(fixes: Sequence[Fix]) -> list[tuple[str, int]]:
+    texts = [f"{f.reason}: {f.words}" for f in fixes]
+    return [(text, texts.count(text)) for text in dict.fromkeys(texts)]
+
+
+def _submit(study: Study, group: Group, by_name: dict[str, Run], selectors: str, *, dry: bool) -> int:
+    runs = [by_name[state.run.name] for state in group.states]
+    packs = packing.plan_packs(runs, group.pack, group.mode, packing.gpu_memory_gb(group.profile))
+    order = Order(study, runs, packs, group.profile, group.jobs_at_once)
+    verb = "would be" if dry else "are"
+    where = f"cluster={group.profile.name}, code {group.tree['code_tree']}"
+    print(f"{len(runs)} runs in {len(packs)} jobs {verb} resubmitted ({where})")
+    for state in group.states[:5]:
+        step = state.status.env_steps if state.status else 0
+        print(f"  {state.run.name}: was {state.label}, at step {step}")
+    if dry:
+        return len(runs)
+    for state in group.states:
+        close_attempt(study, state)
+    made = submit_order(order, group.grid, group.code, group.tree)
+    print(f"pool of {order.jobs_at_once} at once" if made.local else f"Slurm job {first_id(made)}")
+    return len(runs)
+
+
+def close_attempt(study: Study, state: RunState) -> None:
+    """Record the end of an attempt that nobody saw, before the next one overwrites what is known of it."""
+    record = dict(state.attempt)
+    if "started" not in record or "ended" in record or state.diagnosis is None:
+        return
+    folder = study.run(state.run.name).attempts / str(record["attempt"])
+    seconds, lost = hours.unclosed(study.run(state.run.name), record)
+    record |= {
+        "ended": float(record["started"]) + seconds,
+        "exit_code": None,
+        "reason": str(state.diagnosis.reason),
+        "message": state.diagnosis.message,
+        "device_seconds": seconds / max(1, int(record.get("pack", 1))),
+        "gpu_seconds": seconds * int(record.get("gpus", 0)) / max(1, int(record.get("pack", 1))),
+        "lost_s": lost,
+    }
+    write_json(folder / "attempt.json", record, durable=False)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 1 when runs were left."""
+    summary = "Continue runs that ended undone, from their checkpoints."
+    return run("harness.resubmit", summary, FLAGS, resubmit, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
