@@ -30,12 +30,18 @@ class FileReport:
         verdict = "ok  " if self.passed else "FAIL"
         head = f"{verdict} {self.file}: {self.compared} arrays compared, largest relative error {self.largest_error:.1e}"
         if self.unlogged:
-            names = ", ".join(sorted(self.unlogged))
+            names = ", ".join(sorted({name.rsplit("metric/", 1)[-1] for name in self.unlogged}))
             head += f"; {len(self.unlogged)} metrics not compared (ours does not log them): {names}"
         rest = [f"     first out of tolerance: {self.failures[0]}"] if self.failures else []
         if len(self.failures) > 1:
             rest.append(f"     and {len(self.failures) - 1} more")
         return [head, *rest]
+
+    def expect(self, count: int) -> None:
+        """Fail unless `count` arrays were compared, listed as not logged, or named in a failure."""
+        seen = self.compared + len(self.unlogged)
+        if seen < count and self.passed:
+            self.failures.append(f"{count - seen} of {count} arrays were not compared")
 
     def close(self, name: str, theirs: np.ndarray, ours: np.ndarray, rtol: float) -> None:
         """Compare one array: |theirs - ours| at most `rtol` times the largest magnitude of theirs."""

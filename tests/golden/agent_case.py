@@ -1,0 +1,403 @@
+"""One case of a golden agent folder against the production learner: forward values, losses, gradients, updates."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from agent import behavior, learner
+from agent.distributions import OneHot, symexp
+from agent.learner import TrainState
+from agent.metrics import train_metrics
+from agent.optim import AdamState
+from agent.rssm import Latent
+from agent.world_model import Carry
+from tests.golden.convert import IDENTITY, Arrays, Case, Determined, our_name, paths, read_case
+from tests.golden.report import FileReport
+
+FORWARD = 1e-5
+GRADIENT = 1e-4
+VARIABLE = 1e-4
+# Adam turns the rounding of near-zero gradients into steps of up to the learning rate, on few entries.
+STRAY_SHARE = 0.005
+
+KEY = jax.random.key(0)
+Values = dict[str, Any]
+
+# Their metric to ours. Harmony's and optimizers' names are spelled out; the rest of theirs is not logged.
+METRICS = {
+    "actor_opt_grad_norm": "grad_norm/actor",
+    "actor_opt_loss": "loss/actor",
+    "adv_mag": "actor/advantage_mag",
+    "adv_mean": "actor/advantage",
+    "adv_std": "actor/advantage_std",
+    "cont_avg": "model/cont_avg",
+    "cont_pred": "model/cont_pred",
+    "extr_critic_critic_opt_grad_norm": "grad_norm/critic",
+    "extr_critic_critic_opt_loss": "loss/critic",
+    "extr_critic_mean": "critic/value",
+    "extr_return_raw_mean": "imagined/return",
+    "extr_return_raw_std": "imagined/return_std",
+    "extr_reward_mean": "imagined/reward",
+    "model_loss_mean": "loss/model",
+    "model_opt_grad_norm": "grad_norm/model",
+    "model_opt_loss": "loss/model",
+    "policy_entropy_mean": "actor/entropy",
+    "policy_logprob_mean": "actor/log_prob",
+    "post_ent_mean": "model/post_entropy",
+    "prior_ent_mean": "model/prior_entropy",
+    "reward_avg": "model/reward_avg",
+    "reward_max_data": "model/reward_max_data",
+    "reward_max_pred": "model/reward_max_pred",
+    "reward_pred": "model/reward_pred",
+} | {
+    f"{theirs}{i}": f"harmony/{name}_{ours}"
+    for theirs, ours in (("harmony_s", "s"), ("coeff", "weight"), ("sigma", "sigma"))
+    for i, name in ((1, "reward"), (2, "image"), (3, "dyn"))
+}
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of an npz file."""
+    with np.load(path) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def below(arrays: Arrays, prefix: str) -> dict[str, np.ndarray]:
+    """Return the arrays whose name begins with `prefix`, which is cut off."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def latent_of(arrays: Arrays, prefix: str) -> Latent:
+    """Return the state stored below a prefix."""
+    return Latent(*(jnp.asarray(arrays[f"{prefix}/{key}"]) for key in Latent._fields))
+
+
+def named(prefix: str, latent: Latent) -> Values:
+    """Return a state's arrays under their names."""
+    return {f"{prefix}/{key}": value for key, value in latent._asdict().items()}
+
+
+class CaseCheck:
+    """The files of one case; each method returns the report of one file."""
+
+    def __init__(self, folder: Path, case: Case):
+        self.folder, self.case = folder, case
+        self.params = read(folder / f"{case.name}_params.npz")
+        batches = read(folder / f"{case.name}_batches.npz")
+        count = len({name.split("/")[0] for name in batches})
+        self.batches = [{k: jnp.asarray(v) for k, v in below(batches, f"batch{i}/").items()} for i in range(count)]
+        self.state = case.initial_state(self.params, harmony=True)
+        # One computation for both methods: harmony is a number in the state.
+        self.gradient = jax.jit(self._model_gradient)
+        self.behave = jax.jit(self._behavior)
+        self.step = learner.make_train_step(case.config, metrics=True, sampler=Determined(), donate=False)
+
+    def run(self) -> Iterator[FileReport]:
+        """Yield the report of every file of the case that is there."""
+        checks: dict[str, Callable[[FileReport, Arrays], None]] = {
+            "params": self.check_params, "batches": self.check_batches, "forward": self.check_forward,
+            "wmloss": self.check_wmloss, "behavior": self.check_behavior, "train": self.check_train,
+        }  # fmt: skip
+        for what, check in checks.items():
+            path = self.folder / f"{self.case.name}_{what}.npz"
+            if path.exists():
+                report, arrays = FileReport(path.name), read(path)
+                check(report, arrays)
+                report.expect(len(arrays))
+                yield report
+
+    def check_params(self, report: FileReport, arrays: Arrays) -> None:
+        """Every variable is one of ours, and every one of ours that updates change is given."""
+        ours = paths(self.state)
+        for name, array in arrays.items():
+            report.equal(name, array, array if name == IDENTITY else ours[str(our_name(name))])
+        given = {our_name(name) for name in arrays}
+        absent = [p for p in ours if p not in given and not p.endswith((".mu", ".nu")) and p not in ("harmony", "key")]
+        report.failures += [f"{path}: ours has it, the file does not" for path in absent]
+
+    def check_batches(self, report: FileReport, arrays: Arrays) -> None:
+        """The arrays the update is fed with, as stored."""
+        for name, array in arrays.items():
+            batch, key = name.split("/", 1)
+            report.equal(name, array, np.asarray(self.batches[int(batch.removeprefix("batch"))][key]))
+
+    def compare(self, report: FileReport, arrays: Arrays, ours: Values, rtol: float, prefix: str = "") -> None:
+        """Compare every array below `prefix` with ours of the same name; what ours lacks is a failure."""
+        for name, array in below(arrays, prefix).items():
+            if name in ours:
+                report.close(prefix + name, array, np.asarray(ours[name]), rtol)
+            else:
+                report.failures.append(f"{prefix}{name}: not compared")
+
+    # ---- forward
+
+    def check_forward(self, report: FileReport, arrays: Arrays) -> None:
+        """Encoder, RSSM, heads and policy at the initial parameters."""
+        for name, array in below(arrays, "in/").items():
+            report.equal(f"in/{name}", array, np.asarray(jnp.asarray(array)))
+        self.compare(report, arrays, jax.jit(self._forward)(arrays), FORWARD, "out/")
+        self.compare(report, arrays, self._policy(), FORWARD, "policy/")
+        report.failures += [f"{n}: not compared" for n in arrays if not n.startswith(("in/", "out/", "policy/"))]
+
+    def _forward(self, arrays: Arrays) -> Values:
+        model, batch, sampler = self.state.model, self.batches[0], Determined()
+        rssm, embed = model.rssm, model.encoder(batch)
+        rows, steps = batch["is_first"].shape
+        prev, action = latent_of(arrays, "in/prev"), jnp.asarray(arrays["in/action"])
+        noise = jnp.zeros((rows, rssm.settings.stoch))
+
+        def prior_state(deter: jax.Array, prior: OneHot) -> Latent:
+            return Latent(deter, prior.logits, prior.mode())
+
+        post = rssm.obs_step(prev, action, embed[:, 0], jnp.asarray(arrays["in/is_first"]), noise, sampler)
+        out = {"embed": embed} | named("initial", rssm.initial(rows)) | named("obs_step/post", post)
+        out |= named("obs_step/prior", prior_state(post.deter, rssm.prior(post.deter)))
+        out |= named("img_step", rssm.img_step(prev, action, noise, sampler))
+        imagined, state = [], prev
+        for t in range(arrays["in/actions"].shape[1]):
+            state = rssm.img_step(state, jnp.asarray(arrays["in/actions"][:, t]), noise, sampler)
+            imagined.append(state)
+        out |= named("imagine", jax.tree.map(lambda *x: jnp.stack(x, 1), *imagined))
+        actions = jnp.concatenate([jnp.zeros_like(batch["action"][:, :1]), batch["action"][:, :-1]], 1)
+        start = rssm.initial(rows)
+        post, prior = rssm.observe(embed, actions, batch["is_first"], start, sampler=sampler, key=KEY)
+        out |= named("observe/post", post) | named("observe/prior", prior_state(post.deter, prior))
+        out["kl_raw"] = OneHot(post.logit).kl(prior).sum(-1)
+        out["post_entropy"] = OneHot(post.logit).entropy().sum(-1)
+        out["prior_entropy"] = prior.entropy().sum(-1)
+        return out | self._heads(post)
+
+    def _heads(self, post: Latent) -> Values:
+        model, features = self.state.model, post.features
+        out: Values = {}
+        for name, mean in model.decoder(features).items():
+            out[f"dec/{name}/raw"] = mean
+            out[f"dec/{name}/mean"] = symexp(mean)
+        reward, cont, critic = model.reward(features), model.cont(features), self.state.critic(features)
+        out |= {"rew/logits": reward.logits, "rew/mean": reward.mean()}
+        out |= {"cont/logit": cont.logit, "cont/prob": cont.mean(), "cont/mode": cont.mode()}
+        out |= {"critic/logits": critic.logits, "critic/mean": critic.mean()}
+        out["slow/mean"] = self.state.slow(features).mean()
+        policy = self.state.actor(features)
+        low, high = self.state.actor.entropy_bounds()
+        out |= {"actor/entropy": policy.entropy(), "actor/minent": np.float32(low), "actor/maxent": np.float32(high)}
+        return out | {f"actor/{name}": value for name, value in policy._asdict().items()}
+
+    def _policy(self) -> Values:
+        act = learner.make_policy(self.case.config, sampler=Determined())
+        params, batch = learner.policy_params(self.state), self.batches[0]
+        rows, steps = batch["is_first"].shape
+        carry, out = learner.initial_policy_carry(params, rows), {}
+        for t in range(steps):
+            obs = {name: batch[name][:, t] for name in (*self.case.spec.obs, "is_first")}
+            action, carry = act(params, obs, carry, KEY)
+            out[f"{t}/action"] = action
+            out[f"{t}/log_entropy"] = params.actor(carry.latent.features).entropy()
+            out |= named(str(t), carry.latent)
+        return out
+
+    # ---- losses and gradients
+
+    def check_wmloss(self, report: FileReport, arrays: Arrays) -> None:
+        """World-model losses and their gradients, without and with harmony."""
+        for method in ("off", "on"):
+            values, grads = self._wmloss(method == "on")
+            theirs = below(arrays, f"{method}/")
+            for name, array in theirs.items():
+                if name.startswith("grad/"):
+                    self._gradient(report, f"{method}/{name}", array, grads)
+                elif name in values:
+                    rtol = GRADIENT if name == "grad_norm" else FORWARD
+                    report.close(f"{method}/{name}", array, np.asarray(values[name]), rtol)
+                else:
+                    report.failures.append(f"{method}/{name}: not compared")
+        report.failures += [f"{name}: not compared" for name in arrays if not name.startswith(("off/", "on/"))]
+
+    def _model_gradient(self, state: TrainState, batch: Values, carry: Carry) -> Any:
+        return learner.model_gradient(
+            state, batch, carry, config=self.case.config, sampler=Determined(), key=KEY
+        )
+
+    def _wmloss(self, harmony: bool) -> tuple[Values, Values]:
+        state = self.case.initial_state(self.params, harmony=harmony)
+        batch = self.batches[0]
+        carry = learner.initial_carry(state, len(batch["reward"]))
+        (total, seen), grads = self.gradient(state, batch, carry)
+        values: Values = {f"loss/{name}": loss for name, loss in seen.losses.items()}
+        values |= {"total": total, "model_loss_mean": seen.total.mean(), "model_loss_std": seen.total.std()}
+        values["grad_norm"] = jnp.linalg.norm(ravel_pytree(grads)[0])
+        values |= {f"metric/{m}": v for m, v in self._metrics(state.model.harmony.metrics()).items()}
+        last = jax.tree.map(lambda x: x[:, -1], seen.post)
+        return values | named("carry", last) | {"carry/action": batch["action"][:, -1]}, paths({"model": grads})
+
+    @staticmethod
+    def _metrics(ours: Values) -> Values:
+        return {theirs: ours[name] for theirs, name in METRICS.items() if name in ours}
+
+    @staticmethod
+    def _gradient(report: FileReport, name: str, array: np.ndarray, grads: Values) -> None:
+        path = our_name(name[name.index("agent/") :])
+        if path in grads:
+            report.close(name, array, np.asarray(grads[path]), GRADIENT)
+        else:
+            report.failures.append(f"{name}: not compared")
+
+    # ---- behaviour
+
+    def check_behavior(self, report: FileReport, arrays: Arrays) -> None:
+        """Imagination, actor and critic losses and gradients at the initial parameters."""
+        for prefix, eps in (("", 0.0), ("eps05/", 0.5)):
+            theirs = below(arrays, prefix) if prefix else {n: a for n, a in arrays.items() if not n.startswith("eps05/")}
+            if not theirs:
+                continue
+            values, grads, metrics = self.behave(self.state, self.batches[0], jnp.float32(eps))
+            for name, array in theirs.items():
+                if "grad/" in name:
+                    self._gradient(report, prefix + name, array, grads)
+                elif "/metric/" in name:
+                    key = name.rsplit("/", 1)[-1]
+                    if key in metrics:
+                        self._metric(report, prefix + name, theirs, name, metrics[key])
+                    else:
+                        report.unlogged.append(prefix + name)
+                elif name in values:
+                    rtol = GRADIENT if name.endswith("grad_norm") else FORWARD
+                    report.close(prefix + name, array, np.asarray(values[name]), rtol)
+                else:
+                    report.failures.append(f"{prefix}{name}: not compared")
+
+    @staticmethod
+    def _metric(report: FileReport, name: str, theirs: Arrays, key: str, ours: Any) -> None:
+        """Compare a metric; a mean is measured against the largest magnitude of what it is the mean of."""
+        array = theirs[key]
+        magnitude = theirs.get(key.removesuffix("_mean") + "_mag", array) if key.endswith("_mean") else array
+        scale = max(float(np.abs(magnitude).max()), float(np.abs(array).max()))
+        report.check(name, array, np.asarray(ours), lambda error, _: error <= GRADIENT * scale, "tolerance 1e-04")
+
+    def _behavior(self, state: TrainState, batch: Values, eps: jax.Array) -> tuple[Values, Values, Values]:
+        config, sampler = self.case.config, Determined(eps)
+        carry = learner.initial_carry(state, len(batch["reward"]))
+        (_, seen), _ = learner.model_gradient(state, batch, carry, config=config, sampler=sampler, key=KEY)
+        start, terminal = learner.imagination_start(seen.post, batch)
+        (actor_value, acted), actor_grads = learner.actor_gradient(
+            state, start, terminal, config=config, sampler=sampler, key=KEY
+        )
+        (critic_value, judged), critic_grads = learner.critic_gradient(
+            state, acted.trajectory, acted.scores.returns, config=config
+        )
+        values = named("start", start) | {"start/is_terminal": terminal}
+        values |= self._imagined(state, acted, judged)
+        values |= {"actor/loss": actor_value, "critic/loss": critic_value, "critic/target": acted.scores.returns}
+        values["actor/grad_norm"] = jnp.linalg.norm(ravel_pytree(actor_grads)[0])
+        values["critic/grad_norm"] = jnp.linalg.norm(ravel_pytree(critic_grads)[0])
+        losses = {"actor": actor_value, "critic": critic_value}
+        metrics = train_metrics(state.model.harmony, batch, seen, acted, judged, losses, {})
+        return values, paths({"actor": actor_grads, "critic": critic_grads}), self._metrics(metrics)
+
+    def _imagined(self, state: TrainState, acted: Any, judged: Any) -> Values:
+        settings = self.case.config.retnorm
+        trajectory, features = acted.trajectory, acted.trajectory.states.features
+        low, high = behavior.percentiles(acted.scores.returns, settings.perclo, settings.perchi)
+        values = named("imag/traj", trajectory.states)
+        values |= {f"imag/traj/{name}": getattr(trajectory, name) for name in ("action", "cont", "weight")}
+        values |= {f"imag/actor/{name}": value for name, value in acted.policy._asdict().items()}
+        values |= {
+            "imag/rew": acted.scores.reward, "imag/ret": acted.scores.returns, "imag/value": acted.scores.value,
+            "imag/base": acted.scores.value[:-1], "imag/adv": acted.advantage, "imag/logpi": acted.log_prob,
+            "imag/entropy": acted.entropy, "imag/slow_value": state.slow(features).mean(),
+            "imag/cont_logit": state.model.cont(features).logit, "imag/perc_lo": low, "imag/perc_hi": high,
+            "imag/critic/nll": judged.nll, "imag/critic/reg": judged.regulariser, "imag/critic/elem": judged.weighted,
+            "imag/retnorm/low_before": state.scale.low, "imag/retnorm/high_before": state.scale.high,
+            "imag/retnorm/low_after": acted.scale.low, "imag/retnorm/high_after": acted.scale.high,
+            "imag/retnorm/offset": acted.scale.low, "imag/retnorm/invscale": acted.scale.scale(settings),
+        }  # fmt: skip
+        return values
+
+    # ---- full updates
+
+    def check_train(self, report: FileReport, arrays: Arrays) -> None:
+        """Variables, Adam moments, metrics and carry after each of the updates, without and with harmony."""
+        for method in ("off", "on"):
+            theirs = below(arrays, f"{method}/")
+            if not theirs:
+                continue
+            state = self.case.initial_state(self.params, harmony=method == "on")
+            carry = learner.initial_carry(state, len(self.batches[0]["reward"]))
+            for n, batch in enumerate(self.batches, start=1):
+                update = self.step(state, batch, carry)
+                state, carry = update.state, update.carry
+                self._compare_step(report, f"{method}/step{n}/", below(theirs, f"step{n}/"), update, n)
+        known = tuple(f"{m}/step{n}/" for m in ("off", "on") for n in range(1, len(self.batches) + 1))
+        report.failures += [f"{name}: not compared" for name in arrays if not name.startswith(known)]
+
+    def _compare_step(self, report: FileReport, prefix: str, theirs: Arrays, update: learner.Update, n: int) -> None:
+        state, ours = update.state, paths(update.state)
+        moments = self._moments(state)
+        metrics = self._metrics(update.metrics)
+        metrics |= {f"{name}_loss_mean": update.metrics.get(f"loss/{name}") for name in self._loss_names(update)}
+        metrics |= {
+            "model_opt_grad_steps": state.model_opt.updates, "actor_opt_grad_steps": state.actor_opt.updates,
+            "extr_critic_critic_opt_grad_steps": state.critic_opt.updates,
+        }  # fmt: skip
+        carry: Values = named("carry", update.carry.latent) | {"carry/action": update.carry.action}
+        for name, array in theirs.items():
+            kind, rest = name.split("/", 1)
+            if kind == "carry" and name in carry:
+                report.close(prefix + name, array, np.asarray(carry[name]), VARIABLE)
+            elif kind == "adam" and rest in moments:
+                rule = report.equal if array.dtype.kind == "i" else report.close
+                rule(prefix + name, array, np.asarray(moments[rest]), *(() if array.dtype.kind == "i" else (GRADIENT,)))
+            elif kind == "metric" and rest in metrics:
+                self._metric(report, prefix + name, theirs, name, metrics[rest])
+            elif kind == "metric":
+                report.unlogged.append(prefix + name)
+            elif kind == "var" and rest == IDENTITY:
+                report.equal(prefix + name, array, self.params[IDENTITY])
+            elif kind == "var" and our_name(rest) in ours:
+                self._variable(report, prefix + name, array, np.asarray(ours[str(our_name(rest))]), rest, n)
+            else:
+                report.failures.append(f"{prefix}{name}: not compared")
+
+    def _loss_names(self, update: learner.Update) -> list[str]:
+        names = [name.removeprefix("loss/") for name in update.metrics if name.startswith("loss/")]
+        return [name for name in names if name not in ("actor", "critic")]
+
+    def _variable(self, report: FileReport, name: str, theirs: np.ndarray, ours: np.ndarray, key: str, n: int) -> None:
+        if theirs.dtype.kind == "i":
+            report.equal(name, theirs, ours)
+            return
+        config = self.case.config
+        part = "actor" if "/ac/" in key else "critic" if "/critic/" in key else "model"
+        lr = {"actor": config.actor_opt.lr, "critic": config.critic_opt.lr, "model": config.model_opt.lr}[part]
+
+        def within(error: np.ndarray, scale: float) -> bool:
+            stray = error > VARIABLE * scale
+            return bool(stray.mean() <= STRAY_SHARE and (error[stray] <= n * lr).all())
+
+        report.check(name, theirs, ours, within, f"tolerance {VARIABLE:.0e}, {STRAY_SHARE:.1%} of entries up to {n} lr")
+
+    def _moments(self, state: TrainState) -> Values:
+        values: Values = {}
+        parts = {"model": state.model, "actor": state.actor, "critic": state.critic}
+        opts = {"model": state.model_opt, "actor": state.actor_opt, "critic": state.critic_opt}
+        for part, params in parts.items():
+            opt: AdamState = opts[part]
+            _, unravel = ravel_pytree(params)
+            values[f"{part}_opt/count"] = opt.updates
+            for moment in ("mu", "nu"):
+                leaves = paths({part: unravel(getattr(opt, moment))})
+                values |= {f"{part}_opt/{moment}/{name}": leaves[p] for name, p in self._names() if p in leaves}
+        return values
+
+    def _names(self) -> list[tuple[str, str]]:
+        return [(name, str(our_name(name))) for name in self.params if our_name(name)]
+
+
+def check_case(config: Path) -> Iterator[FileReport]:
+    """Yield the reports of the case that `config` describes."""
+    yield from CaseCheck(config.parent, read_case(config)).run()
