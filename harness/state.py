@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -209,9 +210,7 @@ def _on_slurm(run: Planned, folder: RunDir, where: Where, snapshot: Snapshot | N
     status, note = _status(folder)
     attempt = _attempt(folder)
     if where.job_id is None:
-        fresh = time.time() - where.launch.data["created"] < SUBMITTING_S and _held(
-            RunDir(where.launch.folder.parents[1])
-        )
+        fresh = time.time() - where.launch.data["created"] < SUBMITTING_S and _submitting(where.launch)
         state = State.QUEUED if fresh else State.PLANNED
         return RunState(run, state, status, where, attempt, note="being submitted" if fresh else "was not submitted")
     job = snapshot.jobs.get(where.job_id) if snapshot else None
@@ -226,6 +225,16 @@ def _on_slurm(run: Planned, folder: RunDir, where: Where, snapshot: Snapshot | N
     if phase is Phase.UNKNOWN:
         return RunState(run, State.UNKNOWN, status, where, attempt, note=note or "Slurm did not say")
     return _ended(run, folder, where, job, status, note)
+
+
+def _submitting(launch: Launch) -> bool:
+    """Return whether another command holds the study, so that what has no job yet may get one at this moment."""
+    hidden = RunDir(launch.folder.parents[1])
+    try:
+        holder = lease_holder(hidden)
+    except RecordError:
+        return False
+    return _held(hidden) and holder is not None and holder[0].get("pid") != os.getpid()
 
 
 def _why_waiting(job: Job | None) -> str:

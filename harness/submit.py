@@ -28,6 +28,10 @@ LOOK_AGAIN_S = 20.0
 NEVER_MIN = 60 * 24 * 365
 
 
+class Refused(SubmissionError):
+    """Slurm has not taken the jobs, which is certain."""
+
+
 class LocalJob(Protocol):
     """The part of submitit's local job that the pool uses."""
 
@@ -107,7 +111,13 @@ def submit(launch: Launch, profile: Profile) -> dict[int, str]:
         name = f"{launch.data['name']}-{len(arrays)}"
         arrays.append({"name": name, "submitted": time.time(), "numbers": chunk})
         write_jobs(launch, jobs, arrays)  # first its name, by which it can be found should this process die here
-        jobs |= dict(zip(chunk, _submit_array(launch, profile, name, chunk), strict=True))
+        try:
+            ids = _submit_array(launch, profile, name, chunk)
+        except Refused as error:
+            write_jobs(launch, jobs, arrays[:-1])
+            done = f"{len(jobs)} of {len(numbers)} jobs were submitted" if jobs else "nothing was submitted"
+            raise Refused(f"{done}: {error}") from error
+        jobs |= dict(zip(chunk, ids, strict=True))
         write_jobs(launch, jobs, arrays)
     return jobs
 
@@ -146,7 +156,7 @@ def _submit_array(launch: Launch, profile: Profile, name: str, numbers: Sequence
         refused = not any(text in words for text in slurm.IN_DOUBT)
         ids = _find(launch, name, paths, words, 0.0 if refused else LOOK_AGAIN_S)
         if ids is None:
-            raise SubmissionError(f"nothing was submitted: {words}") from error
+            raise Refused(words) from error
         return ids
     finally:
         os.environ.update(aside)
