@@ -36,12 +36,13 @@ flags:
   --reference exact|integer   random and human scores as published, or rounded as in the HarmonyDream paper
   --literature  add columns of other published methods
   --paired      use only the seeds that every method has finished
+  --no-figures  numbers and tables only
   --force       show aggregates that should not be compared, labelled
   --json        print the results as JSON
   --debug       show the traceback of an error
   --help        show this text"""
 KEYS = ("grid", "study", "runs", "out", "tasks", "methods", "seeds", "extra", "last", "reps", "bootstrap_seed")
-FLAGS = ("reference", "literature", "paired", "force", "json", "debug", "help")
+FLAGS = ("reference", "literature", "paired", "no-figures", "force", "json", "debug", "help")
 
 
 @dataclass
@@ -116,7 +117,7 @@ def gather(options: Options) -> Material:
     words = options.items("methods")
     available = results.order_methods([run.method for run in pool])
     published = [m.name for m in scores.published_methods().values() if m.kind != "means" and m.name not in available]
-    methods = selection.select(words, [*available, *published], "method") if words else available
+    methods = _methods(words, available, published)
     pool += scores.bundled([m for m in methods if m in published])
     tasks = selection.select(options.items("tasks"), results.order_tasks([run.task for run in pool]), "task")
     seeds = selection.parse_seeds(options.settings["seeds"]) if "seeds" in options.settings else None
@@ -135,6 +136,17 @@ def gather(options: Options) -> Material:
     found += guard.suspicious(usable)
     problems = [p for p in (study.problems if study else []) if p.run is None or any(r.key == p.run for r in selected)]
     return Material(name or "published", study, selected, usable, found, problems)
+
+
+def _methods(words: Sequence[str], available: Sequence[str], published: Sequence[str]) -> list[str]:
+    """Return the methods that the words mean: a study's own by any unique start, published ones by their whole name."""
+    own = [word for word in words if word not in published]
+    everything = [*available, *published]
+    for word in own:
+        if not any(name == word or name.startswith(word) for name in available):
+            raise InputError(nearest("method", word, everything))
+    chosen = selection.select(own, available, "method") if own or not words else []
+    return [name for name in everything if name in chosen or name in words]
 
 
 def _judge(options: Options, study: load.LoadedStudy | None, selected: Sequence[load.LoadedRun]) -> list[guard.Finding]:
@@ -199,7 +211,7 @@ def _run(options: Options) -> int:
     made = tables.of_results(found, literature)
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.absolute().parent))
     try:
-        write_report(temporary, out, material, found, made, "force" in options.flags)
+        write_report(temporary, out, material, found, made, options.flags)
         _replace(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

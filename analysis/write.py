@@ -5,6 +5,7 @@ import json
 import platform
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +20,12 @@ MARKER = "report.json"
 FORMATS = ("png", "pdf", "svg")
 
 
-def write_report(folder: Path, out: Path, material: "Material", found: results.Results, made: Sequence[tables.Table], forced: bool) -> None:
+def write_report(folder: Path, out: Path, material: "Material", found: results.Results, made: Sequence[tables.Table],
+                 flags: AbstractSet[str]) -> None:  # fmt: skip
     """Write every file of the report; `out` is where the folder will lie, for the links into run folders."""
     metrics = [{"method": r.key.method, "task": r.key.task, "seed": r.key.seed, "series": r.summary["metrics"]}
                for r in material.selected if r.summary["metrics"]]  # fmt: skip
-    drawn = plots.all_plots(found, metrics)
+    drawn = [] if "no-figures" in flags else plots.all_plots(found, metrics)
     texts = {
         "aggregates.csv": tables.aggregates_csv(found),
         "per_task.csv": tables.per_task_csv(found),
@@ -36,7 +38,7 @@ def write_report(folder: Path, out: Path, material: "Material", found: results.R
                   (("md", table.markdown()), ("tex", table.latex()), ("csv", table.csv()), ("html", table.html()))}  # fmt: skip
     title, lead = _headings(material, found)
     contents = Contents(title, lead, found, made, drawn, material.findings, material.problems, material.selected,
-                        _provenance(material, found), out.absolute(), forced)  # fmt: skip
+                        _provenance(material, found), out.absolute(), "force" in flags)  # fmt: skip
     texts["index.html"] = render(contents)
     texts["report.md"] = _markdown(contents)
     texts[MARKER] = json.dumps({"study": material.name, "provenance": dict(contents.provenance)}, indent=1, ensure_ascii=False) + "\n"
