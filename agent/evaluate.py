@@ -22,7 +22,7 @@ class Stopped(Exception):
 
 
 BatchPolicy = Callable[[list[Batch]], list[np.ndarray]]
-"""Records of every member's environments to their actions, [envs] or [envs, dim] each; keeps its own recurrent state."""
+"""Every member's records to its actions, [envs] or [envs, dim] each; it keeps the recurrent state itself."""
 
 
 @dataclass

@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 ConvForm = Literal["lax", "matmul"]
@@ -26,7 +27,11 @@ def truncated_normal(
 ) -> Float[Array, "..."]:
     """Return a kernel with standard deviation sqrt(scale / mean fan), drawn within two raw standard deviations."""
     std = math.sqrt(scale * 2 / (fan_in + fan_out)) / TRUNCATED_STD
-    return std * jax.random.truncated_normal(key, -2.0, 2.0, tuple(shape))
+    draws = _generator(key)
+    kernel = draws.standard_normal(shape)
+    while (beyond := np.abs(kernel) > 2).any():
+        kernel[beyond] = draws.standard_normal(int(beyond.sum()))
+    return jnp.asarray(std * kernel, jnp.float32)
 
 
 def uniform(
@@ -34,7 +39,12 @@ def uniform(
 ) -> Float[Array, "..."]:
     """Return a kernel uniform within ±sqrt(3 scale / mean fan)."""
     bound = math.sqrt(3 * scale * 2 / (fan_in + fan_out))
-    return jax.random.uniform(key, tuple(shape), minval=-bound, maxval=bound)
+    return jnp.asarray(_generator(key).uniform(-bound, bound, shape), jnp.float32)
+
+
+def _generator(key: PRNGKeyArray) -> np.random.Generator:
+    """Return the host's generator for a key: initial values need no program, which would take long to compile."""
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
 
 
 def in_compute_dtype(module: Tree, dtype: jnp.dtype) -> Tree:
@@ -111,9 +121,7 @@ class MLP(eqx.Module):
         return x
 
 
-def conv(
-    x: Float[Array, "n h w i"], kernel: Float[Array, "4 4 i o"], form: ConvForm
-) -> Float[Array, "n h2 w2 o"]:
+def conv(x: Float[Array, "n h w i"], kernel: Float[Array, "4 4 i o"], form: ConvForm) -> Float[Array, "n h2 w2 o"]:
     """Return the 4×4 stride-2 SAME convolution of images with even sides, halving them."""
     if form == "lax":
         return jax.lax.conv_general_dilated(x, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
@@ -122,9 +130,7 @@ def conv(
     # A 4×4 window at even offsets is 2×2 blocks of 2×2 pixels.
     blocks = x.reshape(n, h // 2 + 1, 2, w // 2 + 1, 2, c).transpose(0, 1, 3, 2, 4, 5)
     blocks = blocks.reshape(n, h // 2 + 1, w // 2 + 1, 4 * c)
-    patches = jnp.concatenate(
-        [blocks[:, :-1, :-1], blocks[:, :-1, 1:], blocks[:, 1:, :-1], blocks[:, 1:, 1:]], axis=-1
-    )
+    patches = jnp.concatenate([blocks[:, :-1, :-1], blocks[:, :-1, 1:], blocks[:, 1:, :-1], blocks[:, 1:, 1:]], axis=-1)
     weights = kernel.reshape(2, 2, 2, 2, c, -1).transpose(0, 2, 1, 3, 4, 5).reshape(16 * c, -1)
     return patches @ weights
 
@@ -172,9 +178,7 @@ class ConvTranspose(eqx.Module):
     bias: Float[Array, " o"] | None
     form: ConvForm = eqx.field(static=True)
 
-    def __init__(
-        self, inputs: int, outputs: int, form: ConvForm, *, last: bool, scale: float = 1.0, key: PRNGKeyArray
-    ):
+    def __init__(self, inputs: int, outputs: int, form: ConvForm, *, last: bool, scale: float = 1.0, key: PRNGKeyArray):
         fans = {"fan_in": 16 * inputs, "fan_out": 16 * outputs}
         shape = (4, 4, outputs, inputs)
         self.kernel = uniform(shape, **fans, scale=scale, key=key) if last else truncated_normal(shape, **fans, key=key)

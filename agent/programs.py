@@ -59,6 +59,8 @@ class Programs:
     def __init__(self, config: Config, spec: EnvSpec, rows: ReplaySpec) -> None:
         self.config, self.spec, self.rows = config, spec, rows
         self.discrete = isinstance(spec.action, DiscreteAction)
+        # Metrics cost kernel launches on a GPU, hence an update without them; on a CPU compiling twice costs more.
+        self.one_update = jax.default_backend() == "cpu"
         self._compiled: dict[Any, Callable[..., Any]] = {}
 
     def act(self, pack: int, *arguments: Any) -> Acted:
@@ -67,11 +69,13 @@ class Programs:
 
     def update(self, pack: int, *arguments: Any, metrics: bool) -> Update:
         """Sample and learn: (state, carry, buffers, transitions) → Update; state and carry are consumed."""
+        metrics = metrics or self.one_update
         work = partial(self._update, metrics=metrics)
         return self._get(("update", metrics), pack, work, donate=(0, 1))(*arguments)
 
     def learn(self, pack: int, *arguments: Any, metrics: bool) -> Update:
         """Learn from a batch that the host gathered: (state, carry, batch) → Update."""
+        metrics = metrics or self.one_update
 
         def work(state: TrainState, carry: Carry, batch: Buffers) -> Update:
             return learner.train_step(state, replay.begin(batch), carry, config=self.config, metrics=metrics)

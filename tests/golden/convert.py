@@ -61,7 +61,7 @@ class Case:
 
     def initial_state(self, arrays: Arrays, *, harmony: bool, config: Config | None = None) -> TrainState:
         """Return a run's state holding the folder's variables (Adam moments zero)."""
-        shapes = jax.eval_shape(lambda key: init_train_state(config or self.config, self.spec, key=key), KEY)
+        shapes = init_train_state(config or self.config, self.spec, key=KEY)
         state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
         return load(state._replace(harmony=jnp.asarray(float(harmony))), arrays)
 
