@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent import config as configuration
 from agent.config import Config, ConfigError
+from agent.envs.registry import check_available
 from agent.record import RecordError, RunDir, read_json, write_json
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def prepare(given: Arguments) -> list[tuple[Config, RunDir]]:
     if "task" not in given.overrides:
         raise ConfigError(f"--task is missing: {USAGE}")
     config, run = configuration.make_config(given.configs, given.overrides), RunDir(Path(given.logdir))
+    check_available(config.task, config.env)
     if run.config.exists():
         refuse_other(config, _saved(run), run)
     try:

@@ -13,6 +13,7 @@ from agent.config import ConfigError
 from harness import hours, jobenv, packing, pool, profiles, snapshot, submit
 from harness.command import Command, Flag, run
 from harness.diagnose import Retry
+from harness.environments import check_environments
 from harness.grid import Grid, Run, configure, expand, load_grid
 from harness.packing import Pack
 from harness.profiles import Profile
@@ -173,6 +174,7 @@ def launch(command: Command) -> int:
     study = study_of(command)
     check_writable(runs_folder(command))
     order = plan_order(study, grid, command, runs)
+    check_environments(runs, here=order.profile.kind == "local")
     check_same(study, runs)
     if "dry-run" in command.flags:
         return _dry_run(command, order, grid)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import cv2
 import numpy as np
 from ale_py import Action, ALEInterface, LoggerMode, roms
 
+from agent.config import ConfigError, nearest
 from agent.envs.base import ArraySpec, DiscreteAction, EnvironmentFault, EnvSpec, Step, check_seed, discrete, record
 from agent.tasks import ATARI_UNPLAYABLE
 
@@ -30,14 +30,11 @@ def games() -> list[str]:
 def rom_of(game: str) -> str:
     """Return the ROM id of `game`.
 
-    Raises ValueError naming the nearest game when there is none of this name.
+    Raises ConfigError naming the nearest game when there is none of this name.
     """
     rom = ROM_OF_GAME.get(game, game)
-    known = games()
     if rom not in roms.get_all_rom_ids() or rom in ATARI_UNPLAYABLE:
-        near = get_close_matches(game, known, 1, 0.5)
-        hint = f"; did you mean 'atari_{near[0]}'?" if near else ""
-        raise ValueError(f"unknown task 'atari_{game}'{hint} ({len(known)} Atari games in ale-py)")
+        raise ConfigError(nearest(f"atari_{game}", [f"atari_{name}" for name in games()], "task"))
     return rom
 
 
@@ -70,14 +67,14 @@ class Atari:
         `length` is the episode's limit in raw frames (no-ops not counted), a reset is followed by `randint(noops)`
         no-ops (30: 0 to 29); `sticky` the probability that the emulator repeats the previous action instead;
         `limit_is_terminal` reports the limit as a true end, as the published code does.
-        Raises ValueError for an unknown game and for a setting out of range.
+        Raises ConfigError for an unknown game and for a setting out of range.
         """
         least = {"length": (length, 1), "noops": (noops, 0), "repeat": (repeat, 1), "size": (size, 1)}
         for name, (value, bound) in least.items():
             if value < bound:
-                raise ValueError(f"env.atari.{name}={value}: expected at least {bound}")
+                raise ConfigError(f"env.atari.{name}={value}: expected at least {bound}")
         if not 0.0 <= sticky < 1.0:
-            raise ValueError(f"env.atari.sticky={sticky}: expected a probability below 1")
+            raise ConfigError(f"env.atari.sticky={sticky}: expected a probability below 1")
         self._name = f"atari_{game}"
         self._length, self._noops, self._repeat = length, noops, repeat
         self._limit_is_terminal = limit_is_terminal

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from agent.config import ConfigError
 from agent.envs.base import ArraySpec, DiscreteAction, EnvSpec, Step, check_seed, discrete, record
 
 LEFT, STAY, RIGHT = 0, 1, 2
@@ -25,15 +26,17 @@ class Catch:
     def __init__(self, seed: int, *, rows: int = 8, columns: int = 8, size: int = 16) -> None:
         """Make the board; `size` is the side of the image in pixels.
 
-        Raises ValueError when the paddle could not reach every column in time or the image cannot hold whole cells.
+        Raises ConfigError when the paddle could not reach every column in time or the image cannot hold whole cells.
         """
         if columns < 2 or rows - 1 < columns // 2:
-            raise ValueError(
+            raise ConfigError(
                 f"catch: {columns} columns need at least {columns // 2 + 1} rows (and 2 columns), "
                 f"not {rows} rows, so that the paddle can reach the ball"
             )
         if size <= 0 or size % rows or size % columns:
-            raise ValueError(f"catch: an image of {size} pixels does not divide into {rows} rows and {columns} columns")
+            raise ConfigError(
+                f"catch: an image of {size} pixels does not divide into {rows} rows and {columns} columns"
+            )
         self._rows, self._columns, self._size = rows, columns, size
         self._cell = (size // rows, size // columns)
         self._random = np.random.default_rng(check_seed(seed))

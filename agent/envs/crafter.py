@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.config import nearest
+from agent.config import ConfigError, nearest
 from agent.envs.base import ArraySpec, DiscreteAction, EnvironmentUnavailable, EnvSpec
 from agent.envs.replayed import Observation, Outcome, Replayed
 
@@ -26,10 +26,10 @@ def package() -> Any:
 def find(task: str) -> bool:
     """Return whether the task `reward` or `noreward` pays for achievements.
 
-    Raises ValueError naming the nearest task.
+    Raises ConfigError naming the nearest task.
     """
     if task not in TASKS:
-        raise ValueError(nearest(f"crafter_{task}", [f"crafter_{name}" for name in TASKS], "task"))
+        raise ConfigError(nearest(f"crafter_{task}", [f"crafter_{name}" for name in TASKS], "task"))
     return TASKS[task]
 
 

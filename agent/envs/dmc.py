@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from agent.config import nearest
+from agent.config import ConfigError, nearest
 from agent.envs import gl
 from agent.envs.base import ArraySpec, BoxAction, EnvironmentUnavailable, EnvSpec
 from agent.envs.replayed import Observation, Outcome, Replayed
@@ -16,8 +17,10 @@ USUAL_CAMERA = {"quadruped": 2}
 MISSING = "DM Control is not installed; run: pip install 'harmony-bench[dmc]'"
 
 
-def suite() -> Any:
+def package() -> Any:
     """Return dm_control's suite module, or raise EnvironmentUnavailable with the pip command."""
+    with suppress(EnvironmentUnavailable):
+        gl.prepare()  # Without OpenGL the vectors still work.
     try:
         from dm_control import suite  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as error:
@@ -28,11 +31,11 @@ def suite() -> Any:
 def find(task: str) -> tuple[str, str]:
     """Return (domain, task) of a name such as `walker_walk`.
 
-    Raises ValueError naming the nearest one.
+    Raises ConfigError naming the nearest one.
     """
-    known = {f"dmc_{domain}_{name}": (domain, name) for domain, name in suite().ALL_TASKS}
+    known = {f"dmc_{domain}_{name}": (domain, name) for domain, name in package().ALL_TASKS}
     if f"dmc_{task}" not in known:
-        raise ValueError(nearest(f"dmc_{task}", known, "task"))
+        raise ConfigError(nearest(f"dmc_{task}", known, "task"))
     return known[f"dmc_{task}"]
 
 
@@ -46,7 +49,7 @@ class Dmc(Replayed):
         if obs == "vision":
             gl.prepare()
         domain, name = find(task)
-        self._env: Any = suite().load(domain, name)
+        self._env: Any = package().load(domain, name)
         self._vision, self._size = obs == "vision", size
         self._camera = USUAL_CAMERA.get(domain, 0) if camera < 0 else camera
         bounds = self._env.action_spec()

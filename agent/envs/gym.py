@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec as Entry
 
-from agent.config import nearest
+from agent.config import ConfigError, nearest
 from agent.envs.base import ArraySpec, BoxAction, DiscreteAction, EnvironmentUnavailable, EnvSpec
 from agent.envs.replayed import Observation, Outcome, Replayed
 
@@ -22,7 +22,7 @@ IMAGE = "image"
 def find(env_id: str, module: str = "") -> Entry:
     """Return gymnasium's entry of an id, after importing `module` where one is named.
 
-    Raises ValueError naming the nearest id, EnvironmentUnavailable when the module cannot be found.
+    Raises ConfigError naming the nearest id, EnvironmentUnavailable when the module cannot be found.
     """
     if module:
         try:
@@ -35,7 +35,7 @@ def find(env_id: str, module: str = "") -> Entry:
         return gymnasium.spec(env_id)
     except gymnasium.error.Error as error:
         known = [f"gym_{name}" for name in gymnasium.registry]
-        raise ValueError(nearest(f"gym_{env_id}", known, "task")) from error
+        raise ConfigError(nearest(f"gym_{env_id}", known, "task")) from error
 
 
 class Gym(Replayed):
@@ -59,7 +59,7 @@ class Gym(Replayed):
     ) -> None:
         """Make the environment.
 
-        Raises ValueError for an unknown id or a space that the agent cannot use, EnvironmentUnavailable when a package
+        Raises ConfigError for an unknown id or a space that the agent cannot use, EnvironmentUnavailable when a package
         that it needs is not installed.
         """
         entry = find(env_id, module)
@@ -100,7 +100,7 @@ class Gym(Replayed):
             return ArraySpec((self._size, self._size, channels), "uint8")
         if isinstance(space, spaces.Discrete | spaces.Box | spaces.MultiBinary | spaces.MultiDiscrete):
             return ArraySpec((spaces.flatdim(space),), "float32")
-        raise ValueError(
+        raise ConfigError(
             f"task 'gym_{env_id}': observations of {space} are neither an image nor numbers; wrap the environment"
         )
 
@@ -110,7 +110,7 @@ class Gym(Replayed):
             return DiscreteAction(int(space.n))
         if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
             return BoxAction(int(np.prod(space.shape)))
-        raise ValueError(f"task 'gym_{env_id}': actions of {space}; the agent knows Discrete and Box (real) actions")
+        raise ConfigError(f"task 'gym_{env_id}': actions of {space}; the agent knows Discrete and Box (real) actions")
 
     def _translate(self, action: Any) -> Any:
         space = self._env.action_space

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from agent.config import ConfigError
 from agent.envs import gl
 from agent.envs.base import ArraySpec, BoxAction, EnvironmentFault, EnvSpec, Step, box, check_seed, record
 
@@ -168,7 +169,7 @@ class Metaworld:
         Raises EnvironmentUnavailable when images are asked for and there is no OpenGL.
         """
         if not 1 <= length <= LIMIT:
-            raise ValueError(f"env.metaworld.length={length}: expected 1 to {LIMIT}")
+            raise ConfigError(f"env.metaworld.length={length}: expected 1 to {LIMIT}")
         if obs == "image":
             gl.prepare()
         self._name, self._length, self._repeat = f"metaworld_{task}", length, repeat

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.config import suite_of, validate_task
+from agent.config import ConfigError, suite_of, validate_task
 from agent.envs.base import SEED_LIMIT, Env, EnvFactory, EnvironmentUnavailable, check_seed
 from agent.schema import EnvSettings
 
@@ -53,26 +53,31 @@ def factories(task: str, settings: EnvSettings, seed: int, count: int, purpose: 
     return [partial(make, task, settings, int(draw)) for draw in draws]
 
 
-def check_available(task: str, settings: EnvSettings) -> None:
-    """Return when the task's name, packages and drivers are there, without making the environment or importing JAX.
+def check_available(task: str, settings: EnvSettings, drivers: bool = True) -> None:
+    """Return when the task's name, packages and drivers are there, cheaply and without importing JAX.
 
-    Raises as `make` does, with one line that names the command that helps.
+    `drivers` False leaves out what only the machine that runs it must have (OpenGL).
+    Raises ConfigError, one line that names the command that helps.
     """
+    try:
+        _check(task, settings, drivers)
+    except (ValueError, EnvironmentUnavailable) as error:
+        raise ConfigError(str(error)) from error
+
+
+def _check(task: str, settings: EnvSettings, drivers: bool) -> None:
     suite, name = _split(task)
     section: Any = getattr(settings, suite)
-    if suite in ("atari", "metaworld"):
-        package = {"atari": "ale_py", "metaworld": "metaworld"}[suite]
-        if find_spec(package) is None:
-            raise EnvironmentUnavailable(
-                f"{task}: package {package!r} is not installed; run: pip install harmony-bench"
-            )
-    if (suite, getattr(section, "obs", "")) in (("metaworld", "image"), ("dmc", "vision")):
-        from agent.envs.gl import check_gl
-
-        check_gl()
-    if suite == "gym":
+    package = {"atari": "ale_py", "metaworld": "metaworld"}.get(suite)
+    if package and find_spec(package) is None:
+        raise EnvironmentUnavailable(f"{task}: package {package!r} is not installed; run: pip install harmony-bench")
+    if suite == "catch":
+        make(task, settings, 0)
+    elif suite == "gym":
         import_module("agent.envs.gym").find(name, section.module)
     elif suite in ("dmc", "crafter"):
         module = import_module(f"agent.envs.{suite}")
+        module.package()
         module.find(name)
-        module.suite() if suite == "dmc" else module.package()
+    if drivers and (suite, getattr(section, "obs", "")) in (("metaworld", "image"), ("dmc", "vision")):
+        import_module("agent.envs.gl").check_gl()

@@ -1,0 +1,33 @@
+"""`python -m agent.envs.check`: can these tasks be made here? For a launcher that must not import an environment.
+
+Reads `[[task, settings of the env section], …]` as JSON from stdin. Prints one line for every task that cannot be made
+and exits 2; exits 0 when all can. `--without-drivers` leaves OpenGL out, for a machine that only submits.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+from agent.config import ConfigError
+from agent.envs.registry import check_available
+from agent.schema import EnvSettings
+
+
+def main(argv: Sequence[str]) -> int:
+    """Check what stdin names; return the exit code."""
+    drivers = "--without-drivers" not in argv
+    problems: dict[str, None] = {}
+    for task, section in json.load(sys.stdin):
+        try:
+            check_available(task, EnvSettings.model_validate_json(json.dumps(section)), drivers)
+        except ConfigError as error:
+            problems[str(error)] = None
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 2 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
