@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
@@ -18,6 +18,7 @@ from agent.schema import RetNorm
 from agent.world_model import TwoHotHead, WorldModel
 
 STD_SHIFT = 2.0
+Params = TypeVar("Params")
 
 
 class DiscreteActor(eqx.Module):
@@ -129,8 +130,13 @@ def imagine(
     states, action = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, rest)
     cont = model.cont(states.features).mode()
     cont = jnp.concatenate([(1.0 - is_terminal)[None], cont[1:]])
-    discount = 1 - 1 / config.horizon
-    return Trajectory(states, action, cont, jnp.cumprod(discount * cont, 0) / discount)
+    return Trajectory(states, action, cont, trajectory_weight(cont, config.horizon))
+
+
+def trajectory_weight(cont: Float[Array, "time batch"], horizon: float) -> Float[Array, "time batch"]:
+    """Return how much each imagined state counts: cumprod(γ·cont)/γ with γ = 1 - 1/horizon."""
+    discount = 1 - 1 / horizon
+    return jnp.cumprod(discount * cont, 0) / discount
 
 
 def lambda_returns(
@@ -266,7 +272,7 @@ def critic_loss(
     return config.loss_scales.critic * weighted.mean(), outputs
 
 
-def update_slow(slow: TwoHotHead, critic: TwoHotHead, updates: Array, config: Config) -> TwoHotHead:
+def update_slow(slow: Params, critic: Params, updates: Array, config: Config) -> Params:
     """Return the slow critic after `updates` + 1 updates of the critic.
 
     The first sets it to the critic; then, every `slow_critic_update` updates, it moves by `slow_critic_fraction`.

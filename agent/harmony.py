@@ -28,9 +28,7 @@ class Harmony(eqx.Module):
         return out
 
 
-def harmonise(
-    loss: Float[Array, "*batch"], s: Float[Array, ""], *, regularise: bool = True
-) -> Float[Array, "*batch"]:
+def harmonise(loss: Float[Array, "*batch"], s: Float[Array, ""], *, regularise: bool = True) -> Float[Array, "*batch"]:
     """Return loss·exp(-s), and with `regularise` log(1 + exp(s)) on top, which keeps the learned weight finite.
 
     Source: HarmonyDream, arXiv:2310.00344.
@@ -40,10 +38,7 @@ def harmonise(
 
 
 def total_loss(
-    losses: dict[str, Float[Array, "batch time"]],
-    harmony: Harmony,
-    on: Float[Array, ""],
-    scales: dict[str, float],
+    losses: dict[str, Float[Array, "batch time"]], harmony: Harmony, on: Float[Array, ""], scales: dict[str, float]
 ) -> Float[Array, "batch time"]:
     """Return the world model's loss: harmonised where `on` is 1, the fixed-scale sum of DreamerV3 where it is 0.
 

@@ -67,9 +67,7 @@ def compute_dtype(config: Config) -> Any:
     return jnp.dtype(config.jax.precision)
 
 
-def init_train_state(
-    config: Config, spec: EnvSpec, *, key: PRNGKeyArray, harmony: bool | None = None
-) -> TrainState:
+def init_train_state(config: Config, spec: EnvSpec, *, key: PRNGKeyArray, harmony: bool | None = None) -> TrainState:
     """Return a run's state before its first update; `harmony` defaults to the configuration's."""
     model_key, actor_key, critic_key, slow_key, run_key = jax.random.split(key, 5)
     model = WorldModel(config, spec, conv_form(config), key=model_key)

@@ -75,9 +75,7 @@ class Decoder(eqx.Module):
     vectors: dict[str, Linear]
     minres: int = eqx.field(static=True)
 
-    def __init__(
-        self, config: Config, obs: Mapping[str, ArraySpec], inputs: int, form: ConvForm, *, key: PRNGKeyArray
-    ):
+    def __init__(self, config: Config, obs: Mapping[str, ArraySpec], inputs: int, form: ConvForm, *, key: PRNGKeyArray):
         settings, shape, vectors = config.decoder, image_shape(obs), vector_sizes(obs)
         image_key, conv_key, mlp_key, vector_key = jax.random.split(key, 4)
         count = stages(shape, settings.minres) if shape else 0
@@ -86,9 +84,7 @@ class Decoder(eqx.Module):
         first = settings.minres**2 * depths[0]
         self.image_in = Linear(inputs, first, key=image_key) if shape else None
         self.convs = tuple(
-            ConvTranspose(
-                depths[i], depths[i + 1], form, last=i == count - 1, scale=settings.outscale, key=keys[i]
-            )
+            ConvTranspose(depths[i], depths[i + 1], form, last=i == count - 1, scale=settings.outscale, key=keys[i])
             for i in range(count)
         )
         self.mlp = MLP(inputs, settings.mlp_units, settings.mlp_layers, key=mlp_key) if vectors else None
@@ -220,9 +216,7 @@ def kl_losses(post: Latent, prior: OneHot, config: Config) -> dict[str, Float[Ar
     return {"dyn": jnp.maximum(dyn, config.dyn_loss.free), "rep": jnp.maximum(rep, config.rep_loss.free)}
 
 
-def previous_actions(
-    carry: Carry, action: Float[Array, "batch time action"]
-) -> Float[Array, "batch time action"]:
+def previous_actions(carry: Carry, action: Float[Array, "batch time action"]) -> Float[Array, "batch time action"]:
     """Return the action before each step; that before the first comes from the carry."""
     return jnp.concatenate([carry.action[:, None], action[:, :-1]], 1)
 

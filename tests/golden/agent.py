@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tests.golden.agent_case import check_case
+from tests.golden.agent_units import check_units
 from tests.golden.report import FileReport
 
 # Files that hold no numbers to compare.
@@ -16,6 +17,8 @@ def check(folder: Path) -> list[FileReport]:
     for config in sorted(folder.glob("*_config.json")):
         reports += check_case(config)
         read |= {config.name}
+    if (folder / "units.npz").exists():
+        reports.append(check_units(folder / "units.npz"))
     read |= {report.file for report in reports}
     for path in sorted(folder.iterdir()):
         if path.name not in read:
