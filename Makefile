@@ -12,6 +12,7 @@ PYTHON ?=
 EXTRAS ?=
 PYTEST ?=
 BIN := .venv/bin
+comma := ,
 INSTALLED := .venv/.installed$(if $(EXTRAS),-$(EXTRAS))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet -c constraints.txt
 
@@ -26,9 +27,19 @@ help:
 	@echo "make lock         resolve constraints.txt anew"
 	@echo "make clean        remove .venv and caches; runs/ and report/ stay"
 
-# An interpreter of another version than PYTHON asks for, or one that no longer starts, is replaced.
-.venv/bin/python:
-	@found=""; reason="no Python 3.11, 3.12 or 3.13 found"; \
+# What make finds in .venv counts only if its interpreter still starts, has pip (its creation was not cut short), and is of
+# the version that PYTHON asks for. Otherwise .venv is made anew.
+ifneq ($(wildcard .venv/.made),)
+VERSION := 'import sys; print(*sys.version_info[:2])'
+FOUND := $(shell .venv/bin/python -c 'import pip' 2>/dev/null && .venv/bin/python -c $(VERSION))
+ASKED := $(if $(PYTHON),$(shell "$(PYTHON)" -c $(VERSION) 2>/dev/null),$(FOUND))
+ifneq ($(ASKED),$(or $(FOUND),unusable))
+$(shell rm -f .venv/.made .venv/.installed*)
+endif
+endif
+
+.venv/.made:
+	@found=""; reason="$(if $(PYTHON),$(PYTHON) does not start,no Python 3.11$(comma) 3.12 or 3.13 found)"; \
 	for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
 	  version=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue; \
 	  case $$version in 3.11|3.12|3.13) ;; *) reason="$$python is Python $$version, not 3.11, 3.12 or 3.13"; continue ;; esac; \
@@ -39,14 +50,14 @@ help:
 	  echo "make: $$reason; run 'apt-get install -y python3 python3-venv' (as root) or 'make $(MAKECMDGOALS) PYTHON=/path/to/python3'" >&2; \
 	  exit 2; \
 	fi; \
-	echo "creating .venv with $$found"; "$$found" -m venv --clear .venv
+	echo "creating .venv with $$found"; "$$found" -m venv --clear .venv; touch .venv/.made
 
-$(INSTALLED): pyproject.toml constraints.txt | .venv/bin/python
+$(INSTALLED): pyproject.toml constraints.txt | .venv/.made
 	@echo "installing the pinned dependencies$(if $(EXTRAS), with $(EXTRAS)) (a few minutes the first time)"
 	@$(PIP) -e '.$(if $(EXTRAS),[$(EXTRAS)])'
 	@touch $@
 
-.venv/.installed-dev: pyproject.toml constraints.txt | .venv/bin/python
+.venv/.installed-dev: pyproject.toml constraints.txt | .venv/.made
 	@echo "installing the pinned dependencies and the development tools (a few minutes the first time)"
 	@$(PIP) -e '.[dev]'
 	@touch $@ .venv/.installed

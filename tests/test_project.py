@@ -87,11 +87,15 @@ def test_every_command_is_documented() -> None:
     assert [name for name in names if f"python -m {name}" not in pages] == []
 
 
-def make(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def make(tmp_path: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run make on a bare copy of what make itself reads."""
+    program = shutil.which("make")
+    assert program is not None
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path / name)
-    return subprocess.run(["make", *words], cwd=tmp_path, capture_output=True, text=True)
+    return subprocess.run(
+        [program, *words], cwd=tmp_path, env={**os.environ, **environment}, capture_output=True, text=True
+    )
 
 
 def fake_python(tmp_path: Path, version: str, *, venv: bool) -> Path:
@@ -102,11 +106,18 @@ def fake_python(tmp_path: Path, version: str, *, venv: bool) -> Path:
 
 
 def test_make_without_a_python_says_what_to_install(tmp_path: Path) -> None:
-    done = make(tmp_path, "demo", "PYTHON=/nowhere/python3")
+    empty = tmp_path / "bin"
+    empty.mkdir()
+    done = make(tmp_path, "demo", PATH=str(empty))
     first, *rest = done.stderr.splitlines()
     assert done.returncode == 2
     assert first.startswith("make: no Python 3.11, 3.12 or 3.13 found; run 'apt-get install -y python3 python3-venv'")
     assert len(rest) == 1  # make's own closing line
+
+
+def test_make_names_a_python_that_does_not_start(tmp_path: Path) -> None:
+    done = make(tmp_path, "demo", "PYTHON=/nowhere/python3")
+    assert done.stderr.startswith("make: /nowhere/python3 does not start; run ")
 
 
 def test_make_names_a_python_that_is_too_old(tmp_path: Path) -> None:
