@@ -18,7 +18,7 @@ from analysis.errors import InputError, nearest
 from analysis.scores import RunScores
 from analysis.summary import summarise
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _without_folder(plan: dict[str, Any] | None, folder: Path, found: set[record
 
 EMPTY: dict[str, Any] = {
     "problems": [], "frames": [], "scores": [], "state": "missing", "unit": "return", "config_id": "", "code": "", "device": "",
-    "gpu_seconds": 0.0, "wasted_gpu_seconds": {}, "packages": "", "metrics": {}, "env_steps": 0, "total_env_steps": 0, "reason": "",
+    "device_seconds": 0.0, "wasted_seconds": {}, "packages": "", "metrics": {}, "env_steps": 0, "total_env_steps": 0, "reason": "",
 }  # fmt: skip
 
 WATCHED = frozenset({"config.yaml", "provenance.json", "status.json", "scores.jsonl", "metrics.jsonl", "result.json"})

@@ -108,7 +108,7 @@ class Material:
 
 def gather(options: Options) -> Material:
     """Return the runs that the options select."""
-    name = options.settings.get("study") or options.settings.get("grid")
+    name = options.settings.get("study") or (Path(options.settings["grid"]).stem if "grid" in options.settings else None)
     study = _study(options, name) if name else None
     own = [run.scores for run in study.runs] if study else scores.bundled()
     extra = [run for path in options.items("extra") for run in scores.read_tidy(Path(path))]
@@ -154,7 +154,7 @@ def _judge(options: Options, study: load.LoadedStudy | None, selected: Sequence[
         return []
     s = options.settings
     words = " ".join(f"{key}={s[key]}" for key in ("study", "runs") if key in s)
-    return guard.check(study, selected, s.get("grid", study.name), words)
+    return guard.check(study, selected, s.get("grid") or str((study.plan or {}).get("grid") or study.name), words)
 
 
 def _study(options: Options, name: str) -> load.LoadedStudy:

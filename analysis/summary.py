@@ -116,7 +116,7 @@ def _provenance(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[str
 
 
 def _attempts(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[str, Any]:
-    """Return GPU-seconds spent, and those of attempts that ended in an error, by reason."""
+    """Return device-seconds spent, and by reason those that no checkpoint or result kept."""
     spent, wasted = 0.0, dict[str, float]()
     for number in run.attempt_numbers():
         try:
@@ -124,13 +124,20 @@ def _attempts(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[str, 
         except record.RecordError as error:
             problems.append(_split(str(error)))
             continue
-        seconds = data.get("gpu_seconds")
-        if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and math.isfinite(seconds):
-            spent += seconds
-            reason = str(data.get("reason") or "")
-            if reason not in ("", "done", "preempted", "timeout", "stopped", "running"):
-                wasted[reason] = wasted.get(reason, 0.0) + seconds
-    return {"gpu_seconds": spent, "wasted_gpu_seconds": wasted}
+        seconds = _number(data, "device_seconds") or _number(data, "gpu_seconds")
+        whole = _number(data, "ended") - _number(data, "started")
+        lost = seconds * min(1.0, _number(data, "lost_s") / whole) if whole > 0 else 0.0
+        spent += seconds
+        if lost > 0:
+            reason = str(data.get("reason") or "unknown")
+            wasted[reason] = wasted.get(reason, 0.0) + lost
+    return {"device_seconds": spent, "wasted_seconds": wasted}
+
+
+def _number(data: dict[str, Any], name: str) -> float:
+    """Return a finite number of a record, 0 where it has none."""
+    value = data.get(name)
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) else 0.0
 
 
 def _metrics(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[str, Any]:

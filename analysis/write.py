@@ -6,11 +6,13 @@ import platform
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from analysis import plots, results, scores, tables
+from analysis.load import LoadedRun
 from analysis.page import Contents, render
 
 if TYPE_CHECKING:
@@ -107,17 +109,36 @@ def _study_provenance(material: "Material") -> list[tuple[str, str]]:
     for text, n in packages.most_common(3):
         named: dict[str, Any] = json.loads(text)
         rows.append((f"Packages ({n} runs)", ", ".join(f"{name} {number}" for name, number in named.items())))
-    spent = sum(float(r.summary["gpu_seconds"]) for r in runs) / 3600
+    rows.append(("Device-hours", device_hours(runs, plan)))
+    code = plan.get("code")
+    for name, value in {**plan, **(cast("dict[str, Any]", code) if isinstance(code, dict) else {})}.items():
+        if name in ("git_sha", "dirty", "code_tree") and value:
+            rows.append((f"Plan: {name}", str(value)))
+    created = plan.get("created")
+    if isinstance(created, (int, float)):
+        rows.append(("Plan: created", datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%d %H:%M UTC")))
+    return rows
+
+
+def device_hours(runs: Sequence[LoadedRun], plan: dict[str, Any]) -> str:
+    """Return hours of devices estimated for all runs, spent so far, and wasted by reason.
+
+    The estimate is the plan's where it has one, else extrapolated from the steps that finished runs took.
+    """
+    spent = sum(float(r.summary["device_seconds"]) for r in runs) / 3600
     wasted: Counter[str] = Counter()
     for run in runs:
-        wasted.update({reason: seconds / 3600 for reason, seconds in run.summary["wasted_gpu_seconds"].items()})
-    lost = ", ".join(f"{hours:.2f} {reason}" for reason, hours in sorted(wasted.items(), key=lambda x: -x[1])) or "0"
+        wasted.update({reason: seconds / 3600 for reason, seconds in run.summary["wasted_seconds"].items()})
     estimate = plan.get("estimate")
-    planned = estimate.get("gpu_hours") if isinstance(estimate, dict) else None
-    planned_text = f"{planned:.2f}" if isinstance(planned, (int, float)) else "unknown"
-    rows.append(("GPU-hours", f"estimated {planned_text}; spent {spent:.2f}; wasted {lost}"))
-    rows += [(f"Plan: {name}", str(plan[name])) for name in ("created", "git_sha", "code_tree") if plan.get(name)]
-    return rows
+    hours = next((estimate[key] for key in ("gpu_hours", "device_hours", "hours") if key in estimate), None) if isinstance(estimate, dict) else None
+    if isinstance(hours, (int, float)):
+        estimated = f"estimated {hours:.2f} when planned"
+    else:
+        done = [r for r in runs if r.state == "done" and r.summary["device_seconds"]]
+        per_run = sum(float(r.summary["device_seconds"]) for r in done) / 3600 / len(done) if done else 0.0
+        estimated = f"estimated {per_run * len(runs):.2f} from {len(done)} finished runs" if done else "no estimate before a run has finished"
+    lost = ", ".join(f"{hours:.2f} {reason}" for reason, hours in sorted(wasted.items(), key=lambda x: -x[1])) or "0"
+    return f"{estimated}; spent {spent:.2f}; wasted {lost}"
 
 
 def _counted(values: Iterable[str]) -> str:

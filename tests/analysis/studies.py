@@ -40,7 +40,9 @@ def write_run(
     status = Status(state=state, env_steps=evaluations * every, total_env_steps=planned * every, reason=reason)
     record.write_status(run, status)
     number, attempt = run.new_attempt()
-    record.write_json(attempt / "attempt.json", {"attempt": number, "gpu_seconds": gpu_seconds, "reason": reason or "done"})
+    record.write_json(attempt / "attempt.json", {  # fmt: skip
+        "attempt": number, "started": 1000.0, "ended": 1000.0 + 2 * gpu_seconds, "device_seconds": gpu_seconds, "reason": reason or "done",
+        "lost_s": 0.0 if state == "done" else 2 * gpu_seconds})
     if state == "done":
         record.write_json(run.result, {"frames": evaluations * every * frames_per_step, "config_hash": config_hash(config)})
     return run
