@@ -30,7 +30,8 @@ def main(argv: list[str]) -> int:
         print("\n".join(report.lines()))
     failed = [report.file for report in reports if not report.passed]
     compared = sum(report.compared for report in reports)
-    print(f"{compared} arrays of {len(reports)} files compared: " + (f"{len(failed)} files FAIL" if failed else "all agree"))
+    verdict = f"{len(failed)} files FAIL" if failed else "all agree"
+    print(f"{compared} arrays of {len(reports)} files compared: {verdict}")
     return 1 if failed else 0
 
 

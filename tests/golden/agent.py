@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tests.golden.agent_case import check_case
+from tests.golden.agent_json import check_json
 from tests.golden.agent_units import check_units
 from tests.golden.report import FileReport
 
@@ -19,6 +20,7 @@ def check(folder: Path) -> list[FileReport]:
         read |= {config.name}
     if (folder / "units.npz").exists():
         reports.append(check_units(folder / "units.npz"))
+    reports += [report for path in sorted(folder.glob("*.json")) if (report := check_json(path))]
     read |= {report.file for report in reports}
     for path in sorted(folder.iterdir()):
         if path.name not in read:

@@ -147,7 +147,7 @@ class CaseCheck:
     def _forward(self, arrays: Arrays) -> Values:
         model, batch, sampler = self.state.model, self.batches[0], Determined()
         rssm, embed = model.rssm, model.encoder(batch)
-        rows, steps = batch["is_first"].shape
+        rows = len(batch["is_first"])
         prev, action = latent_of(arrays, "in/prev"), jnp.asarray(arrays["in/action"])
         noise = jnp.zeros((rows, rssm.settings.stoch))
 
@@ -252,7 +252,8 @@ class CaseCheck:
     def check_behavior(self, report: FileReport, arrays: Arrays) -> None:
         """Imagination, actor and critic losses and gradients at the initial parameters."""
         for prefix, eps in (("", 0.0), ("eps05/", 0.5)):
-            theirs = below(arrays, prefix) if prefix else {n: a for n, a in arrays.items() if not n.startswith("eps05/")}
+            plain = {name: array for name, array in arrays.items() if not name.startswith("eps05/")}
+            theirs = below(arrays, prefix) if prefix else plain
             if not theirs:
                 continue
             values, grads, metrics = self.behave(self.state, self.batches[0], jnp.float32(eps))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 @dataclass
@@ -28,7 +29,8 @@ class FileReport:
     def lines(self) -> list[str]:
         """The file's lines of the printed report."""
         verdict = "ok  " if self.passed else "FAIL"
-        head = f"{verdict} {self.file}: {self.compared} arrays compared, largest relative error {self.largest_error:.1e}"
+        head = f"{verdict} {self.file}: {self.compared} arrays compared, "
+        head += f"largest relative error {self.largest_error:.1e}"
         if self.unlogged:
             names = ", ".join(sorted({name.rsplit("metric/", 1)[-1] for name in self.unlogged}))
             head += f"; {len(self.unlogged)} metrics not compared (ours does not log them): {names}"
@@ -43,41 +45,46 @@ class FileReport:
         if seen < count and self.passed:
             self.failures.append(f"{count - seen} of {count} arrays were not compared")
 
-    def close(self, name: str, theirs: np.ndarray, ours: np.ndarray, rtol: float) -> None:
+    def close(self, name: str, theirs: ArrayLike, ours: ArrayLike, rtol: float) -> None:
         """Compare one array: |theirs - ours| at most `rtol` times the largest magnitude of theirs."""
         self.check(name, theirs, ours, lambda error, scale: error <= rtol * scale, f"tolerance {rtol:.0e}")
 
-    def equal(self, name: str, theirs: np.ndarray, ours: np.ndarray) -> None:
+    def equal(self, name: str, theirs: ArrayLike, ours: ArrayLike) -> None:
         """Compare one array of counters, flags or indices: exactly."""
         self.check(name, theirs, ours, lambda error, scale: error == 0, "expected equality")
 
     def check(
         self,
         name: str,
-        theirs: np.ndarray,
-        ours: np.ndarray,
+        theirs: ArrayLike,
+        ours: ArrayLike,
         within: Callable[[np.ndarray, float], np.ndarray | bool],
         rule: str,
+        *,
+        statistic: bool = False,
     ) -> None:
-        """Compare one array: `within(absolute error, largest magnitude)` must hold for every entry."""
+        """Compare one array: `within(absolute error, largest magnitude)` must hold for every entry.
+
+        A `statistic` differs from draw to draw, so it says nothing about the largest relative error.
+        """
         self.compared += 1
-        theirs, ours = np.asarray(theirs), np.asarray(ours)
-        if theirs.shape != ours.shape:
-            self.failures.append(f"{name}: shape {list(ours.shape)}, expected {list(theirs.shape)}")
+        expected, got = np.asarray(theirs), np.asarray(ours)
+        if expected.shape != got.shape:
+            self.failures.append(f"{name}: shape {list(got.shape)}, expected {list(expected.shape)}")
             return
-        if theirs.size == 0:
+        if expected.size == 0:
             return
-        theirs, ours = theirs.astype(np.float64), ours.astype(np.float64)
-        if np.isfinite(theirs).all() and not np.isfinite(ours).all():
+        expected, got = expected.astype(np.float64), got.astype(np.float64)
+        if np.isfinite(expected).all() and not np.isfinite(got).all():
             self.failures.append(f"{name}: not finite where a number is expected")
             return
-        error = np.where(np.isnan(theirs) & np.isnan(ours), 0.0, np.abs(theirs - ours))
-        scale = float(np.nanmax(np.abs(theirs), initial=0.0))
+        error = np.where(np.isnan(expected) & np.isnan(got), 0.0, np.abs(expected - got))
+        scale = float(np.nanmax(np.abs(expected), initial=0.0))
         relative = float(error.max()) / scale if scale else float(error.max())
-        self.largest_error = max(self.largest_error, relative)
+        self.largest_error = max(self.largest_error, 0.0 if statistic else relative)
         if not np.all(within(error, scale)):
             worst = np.unravel_index(int(np.nanargmax(error)), error.shape)
             spot = f"[{', '.join(map(str, worst))}] " if worst else ""
             self.failures.append(
-                f"{name}: {spot}ours {ours[worst]:.8g}, expected {theirs[worst]:.8g}, relative {relative:.1e}, {rule}"
+                f"{name}: {spot}ours {got[worst]:.8g}, expected {expected[worst]:.8g}, relative {relative:.1e}, {rule}"
             )
