@@ -103,8 +103,8 @@ def _check_agent(report: FileReport, name: str, agent: Any) -> None:
         report.equal(f"{full}/shape", theirs["shape"], np.array(leaf.shape, int))
         error = SIGMAS * max(theirs["std"], leaf.std()) / math.sqrt(leaf.size)
         for what, ours_is, allowed in (("mean", leaf.mean(), 2 * error), ("std", leaf.std(), error)):
-            name_ = f"{full}/{what}"
-            report.check(name_, theirs[what], ours_is, lambda e, _, t=allowed: e <= t, f"±{allowed:.1e}", statistic=True)
+            place = f"{full}/{what}"
+            report.check(place, theirs[what], ours_is, lambda e, _, t=allowed: e <= t, f"±{allowed:.1e}", statistic=True)
         if "looks" in theirs:
             report.compared += 1
             if not theirs["looks"].startswith(_looks(leaf)):
