@@ -57,11 +57,12 @@ class Attempt:
 
 @dataclass
 class Process:
-    """A training process and the attempts it makes."""
+    """A training process, the attempts it makes, and the seconds it had the job's device, shared ones in part."""
 
     attempts: list[Attempt]
     popen: subprocess.Popen[bytes]
     asked: bool = False
+    device_s: float = 0.0
     ended: float | None = None
 
     def stop(self) -> None:
@@ -110,7 +111,9 @@ class Supervisor:
             if self.waiting and self._may_start(time.monotonic() - started):
                 self._start(self.waiting.pop(0))
                 started = time.monotonic()
+            before = time.monotonic()
             time.sleep(POLL_S)
+            self._share_out(time.monotonic() - before)
             self._reap()
             self._obey_cancellation()
             if time.monotonic() - published > PUBLISH_S:
@@ -179,12 +182,17 @@ class Supervisor:
         attempt.write()
         return attempt
 
+    def _share_out(self, seconds: float) -> None:
+        alive = [process for process in self.processes if process.ended is None]
+        for process in alive:
+            process.device_s += seconds / len(alive)
+
     def _reap(self) -> None:
         for process in self.processes:
             if process.ended is None and process.popen.poll() is not None:
                 process.ended = time.time()
                 for attempt in process.attempts:
-                    _close(attempt, process, sum(p.ended is None for p in self.processes) + 1)
+                    _close(attempt, process)
 
     def _obey_cancellation(self) -> None:
         cancelled = self._cancelled()
@@ -218,14 +226,13 @@ def _held_elsewhere(run: RunDir) -> bool:
     return holder is not None and holder[1] <= STALE_AFTER_S and not process_gone(holder[0])
 
 
-def _close(attempt: Attempt, process: Process, sharing: int) -> None:
+def _close(attempt: Attempt, process: Process) -> None:
     """Record how an attempt ended, as far as its own process can tell; `diagnose` looks further."""
     code = process.popen.returncode
     ended = process.ended or time.time()
     status = None
     with contextlib.suppress(RecordError):
         status = read_status(attempt.run)
-    seconds = ended - attempt.record["started"]
     if finished(attempt.run):
         reason, message = "done", None
     elif code == RESUMABLE:
@@ -242,9 +249,8 @@ def _close(attempt: Attempt, process: Process, sharing: int) -> None:
         message=message,
         asked_to_stop=process.asked,
         env_steps_after=_steps(attempt.run),
-        gpu_seconds=seconds
-        * attempt.record["gpus"]
-        / (len(process.attempts) if len(process.attempts) > 1 else sharing),
+        device_seconds=process.device_s / len(process.attempts),
+        gpu_seconds=process.device_s / len(process.attempts) * attempt.record["gpus"],
         lost_s=0.0 if reason == "done" else _lost_s(attempt.run, attempt.record["started"], ended),
     )
 
