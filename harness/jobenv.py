@@ -91,6 +91,7 @@ def process_environment(
     """
     profile = pack["profile"]
     environ = {**base, **profile.get("env", {}), JOB_ID: job_id(), WORKER: "1"}
+    environ["PYTHONPATH"] = os.pathsep.join(filter(None, [pack["code"], base.get("PYTHONPATH")]))
     mine = share(cores(), pack["processes"], process)
     environ |= {name: str(len(mine)) for name in THREADS}
     environ["PYTHONUNBUFFERED"] = "1"
