@@ -26,6 +26,7 @@ from harness.submit import LocalJob, Slot, start_here
 POLL_S = 0.2
 BEAT_S = 5.0
 STOP_WAIT_S = 300.0
+_STARTED: list[subprocess.Popen[bytes]] = []  # pools outlive us; as long as we live they are ours to wait for
 
 
 @dataclass
@@ -129,6 +130,7 @@ def start(launch: Launch) -> int:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    _STARTED.append(process)
     deadline = time.monotonic() + 60
     while read_json(launch.folder / "pool.json") is None and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -137,6 +139,8 @@ def start(launch: Launch) -> int:
 
 def is_alive(state: dict[str, Any]) -> bool:
     """Return whether the pool that wrote this pool.json still runs; on another machine its heartbeat decides."""
+    for process in _STARTED:
+        process.poll()
     if "ended" in state:
         return False
     return not process_gone(state) and (time.time() - state["beat"] < 60 or _here(state))
