@@ -78,8 +78,9 @@ def _inside(path: Path, folders: Iterable[Path]) -> bool:
     return any(absolute.is_relative_to(folder) for folder in folders)
 
 
-def describe(root: Path = ROOT, leave_out: Iterable[Path] = ()) -> tuple[Tree, list[str]]:
+def describe(leave_out: Iterable[Path] = ()) -> tuple[Tree, list[str]]:
     """Return the identity of the working tree as it is now, and its files."""
+    root = ROOT
     names = list_files(root, leave_out)
     digest = hashlib.sha256()
     for name in names:
@@ -95,7 +96,7 @@ def describe(root: Path = ROOT, leave_out: Iterable[Path] = ()) -> tuple[Tree, l
     return Tree(digest.hexdigest()[:16], len(names), sha, dirty), names
 
 
-def freeze(store: Path, tree: Tree, names: Iterable[str], root: Path = ROOT) -> Path:
+def freeze(store: Path, tree: Tree, names: Iterable[str]) -> Path:
     """Return the folder in the store that holds the tree, copying the files there unless it is there already.
 
     Two processes may freeze the same tree at once: the copy is made aside and renamed into place.
@@ -107,7 +108,7 @@ def freeze(store: Path, tree: Tree, names: Iterable[str], root: Path = ROOT) -> 
     for name in names:
         target = aside / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(root / name, target)
+        shutil.copy2(ROOT / name, target)
     write_json(aside / MANIFEST, {**asdict(tree), "created": time.time()})
     try:
         aside.rename(folder)
