@@ -11,6 +11,7 @@ from harness.hours import Spent
 from harness.state import Overview, RunState, State
 
 ORDER = ("done", "running", "queued", "unknown", "planned")
+LINES = 24  # of a traceback
 STYLES = {"done": "green", "running": "cyan", "queued": "dim", "planned": "dim", "unknown": "yellow"}
 
 
@@ -81,7 +82,9 @@ def ends(states: Sequence[RunState]) -> list[str]:
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         lines.append(f"{diagnosis.reason}: {diagnosis.message} – {shown}")
         if diagnosis.traceback and diagnosis.retry is Retry.STOP:
-            lines += [f"    {line}" for line in diagnosis.traceback.rstrip().splitlines()[-12:]]
+            shown_lines = diagnosis.traceback.rstrip().splitlines()
+            cut = [*shown_lines[:2], "…", *shown_lines[1 - LINES :]] if len(shown_lines) > LINES else shown_lines
+            lines += [f"    {line}" for line in cut]
     return lines
 
 
