@@ -1,0 +1,227 @@
+"""Studies on the local pool, from command line to result; the stand-in takes the place of training."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import cancel, launch, logs, resubmit, status
+from harness.study import Study
+
+Capture = pytest.CaptureFixture[str]
+
+
+def study_json(grid: str, runs: Path, capsys: Capture) -> dict[str, Any]:
+    capsys.readouterr()
+    status.main([f"grid={grid}", f"runs={runs}", "--json"])
+    return json.loads(capsys.readouterr().out)
+
+
+def states(grid: str, runs: Path, capsys: Capture) -> dict[str, str]:
+    rows = study_json(grid, runs, capsys)["runs"]
+    return {f"{row['method']}/{row['seed']}": row["reason"] or row["state"] for row in rows}
+
+
+def behave(runs: Path, run: str, **words: Any) -> None:
+    folder = runs / "tiny" / "catch" / run
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "behave.json").write_text(json.dumps(words))
+
+
+def wait_for(what: Any, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def scores(runs: Path, run: str) -> list[int]:
+    lines = (runs / "tiny" / "catch" / run / "scores.jsonl").read_text().splitlines()
+    return [json.loads(line)["env_steps"] for line in lines]
+
+
+def test_a_study_runs_to_its_end_and_relaunching_submits_nothing(
+    tree: Path, grid: str, tmp_path: Path, capsys: Capture
+) -> None:
+    runs = tmp_path / "my runs"
+    words = [f"grid={grid}", f"runs={runs}", "jobs=2"]
+    assert launch.main(words) == 0
+    out = capsys.readouterr().out
+    assert "no Slurm on this machine: cluster=local" in out
+    assert "4 runs in 4 jobs handed to pool of 2 at once" in out
+    assert f"next: python -m analysis.report grid={grid} runs={runs}" in out
+    assert set(states(grid, runs, capsys).values()) == {"done"}
+    assert status.main([f"grid={grid}", f"runs={runs}"]) == 0
+    out = capsys.readouterr().out
+    assert "2 done" in out
+    assert "4 runs: 4 done (100% of all steps)" in out
+    assert status.main([f"grid={grid}", f"runs={runs}", "--state", "oomm"]) == 2
+    assert "did you mean 'oom'" in capsys.readouterr().err
+    assert launch.main(words) == 0
+    assert "nothing is missing" in capsys.readouterr().out
+    assert len(Study(runs / "tiny").launches()) == 1
+    attempt = json.loads((runs / "tiny/catch/dreamerv3/seed-0/attempts/1/attempt.json").read_text())
+    assert attempt["reason"] == "done"
+    assert attempt["exit_code"] == 0
+    out = (runs / "tiny/catch/dreamerv3/seed-0/attempts/1/stdout.log").read_text()
+    assert '"JAX_PLATFORMS": "cpu"' in out
+    assert f"code {runs}/tiny/.harness/code/" in out
+
+
+def test_more_seeds_extend_a_study_and_another_configuration_is_refused(
+    tree: Path, grid: str, tmp_path: Path, capsys: Capture
+) -> None:
+    runs = tmp_path / "runs"
+    words = [f"grid={grid}", f"runs={runs}", "methods=harmony", "jobs=2"]
+    assert launch.main([*words, "seeds=1"]) == 0
+    assert launch.main([*words, "seeds=2"]) == 0
+    assert states(grid, runs, capsys) == {"harmony_dreamerv3/0": "done", "harmony_dreamerv3/1": "done"}
+    assert launch.main([f"grid={grid}", f"runs={runs}", "agent.actent=0.1"]) == 2
+    error = capsys.readouterr().err
+    assert "actent: 0.0003 → 0.1" in error
+    assert "study=tiny-2" in error
+    assert error.count("\n") == 1
+
+
+def test_a_failure_is_isolated_named_once_and_left_by_resubmit(
+    tree: Path, grid: str, tmp_path: Path, capsys: Capture
+) -> None:
+    runs = tmp_path / "runs"
+    for seed in (0, 1):
+        behave(runs, f"dreamerv3/seed-{seed}", fail=f"seed {seed} is broken")
+    assert launch.main([f"grid={grid}", f"runs={runs}", "jobs=2", "pack=4", "pack.mode=process"]) == 1
+    out = capsys.readouterr().out
+    assert out.count("Traceback") == 1
+    assert "code_error" in out
+    found = states(grid, runs, capsys)
+    assert found["dreamerv3/0"] == found["dreamerv3/1"] == "code_error"
+    assert found["harmony_dreamerv3/0"] == found["harmony_dreamerv3/1"] == "done"
+    assert resubmit.main([f"grid={grid}", f"runs={runs}"]) == 1
+    assert "nothing to resubmit" in capsys.readouterr().out
+    (tree / "agent" / "note.txt").write_text("the cause is removed\n")
+    for seed in (0, 1):
+        (runs / f"tiny/catch/dreamerv3/seed-{seed}/behave.json").unlink()
+    assert resubmit.main([f"grid={grid}", f"runs={runs}", "--new-code", "jobs=2"]) == 0
+    wait_for(lambda: set(states(grid, runs, capsys).values()) == {"done"})
+    assert len(list((runs / "tiny/.harness/code").iterdir())) == 2
+
+
+def test_a_killed_run_continues_and_repeats_no_evaluation(
+    tree: Path, grid: str, tmp_path: Path, capsys: Capture
+) -> None:
+    runs = tmp_path / "runs"
+    behave(runs, "dreamerv3/seed-0", kill=12)
+    assert launch.main([f"grid={grid}", f"runs={runs}", "jobs=2"]) == 1
+    assert states(grid, runs, capsys)["dreamerv3/0"] == "killed"
+    assert scores(runs, "dreamerv3/seed-0") == [5, 10]
+    (runs / "tiny/catch/dreamerv3/seed-0/behave.json").unlink()
+    assert resubmit.main([f"grid={grid}", f"runs={runs}", "--detach"]) == 0
+    wait_for(lambda: set(states(grid, runs, capsys).values()) == {"done"})
+    assert scores(runs, "dreamerv3/seed-0") == [5, 10, 15]
+    assert len(list((runs / "tiny/catch/dreamerv3/seed-0/attempts").iterdir())) == 2
+    assert len(list((runs / "tiny/catch/dreamerv3/seed-1/attempts").iterdir())) == 1
+
+
+def test_a_stopped_pool_leaves_its_state_and_resubmit_continues(
+    tree: Path, grid: str, tmp_path: Path, capsys: Capture
+) -> None:
+    runs = tmp_path / "runs"
+    for method in ("dreamerv3", "harmony_dreamerv3"):
+        behave(runs, f"{method}/seed-0", sleep=0.3)
+    assert launch.main([f"grid={grid}", f"runs={runs}", "jobs=2", "--detach"]) == 0
+    wait_for(
+        lambda: all((runs / f"tiny/catch/{m}/seed-0/status.json").exists() for m in ("dreamerv3", "harmony_dreamerv3"))
+    )
+    made = Study(runs / "tiny").launches()[0]
+    state = json.loads((made.folder / "pool.json").read_text())
+    os.kill(state["pid"], signal.SIGTERM)
+    wait_for(lambda: "ended" in json.loads((made.folder / "pool.json").read_text()))
+    assert set(states(grid, runs, capsys).values()) == {"stopped"}
+    for method in ("dreamerv3", "harmony_dreamerv3"):
+        assert (runs / f"tiny/catch/{method}/seed-0/checkpoint/latest.json").exists()
+        behave(runs, f"{method}/seed-0")
+    assert resubmit.main([f"grid={grid}", f"runs={runs}"]) == 0
+    wait_for(lambda: set(states(grid, runs, capsys).values()) == {"done"})
+
+
+def test_a_pool_that_was_killed_is_noticed(tree: Path, grid: str, tmp_path: Path, capsys: Capture) -> None:
+    runs = tmp_path / "runs"
+    behave(runs, "dreamerv3/seed-0", sleep=0.2)
+    assert launch.main([f"grid={grid}", f"runs={runs}", "jobs=1", "--detach"]) == 0
+    wait_for((runs / "tiny/catch/dreamerv3/seed-0/status.json").exists)
+    made = Study(runs / "tiny").launches()[0]
+    os.kill(json.loads((made.folder / "pool.json").read_text())["pid"], signal.SIGKILL)
+    wait_for(lambda: states(grid, runs, capsys)["dreamerv3/1"] == "lost")
+    assert states(grid, runs, capsys)["dreamerv3/0"] in ("running", "done")  # its own process goes on
+    assert launch.main([f"grid={grid}", f"runs={runs}", "jobs=2"]) == 0
+    wait_for(lambda: set(states(grid, runs, capsys).values()) == {"done"})
+    assert len(list((runs / "tiny/catch/dreamerv3/seed-0/attempts").iterdir())) == 1
+
+
+def test_cancel_stops_running_and_queued_runs_alone(tree: Path, grid: str, tmp_path: Path, capsys: Capture) -> None:
+    runs = tmp_path / "runs"
+    behave(runs, "dreamerv3/seed-0", sleep=0.5)
+    behave(runs, "harmony_dreamerv3/seed-0", sleep=0.2)
+    assert launch.main([f"grid={grid}", f"runs={runs}", "jobs=2", "--detach"]) == 0
+    wait_for((runs / "tiny/catch/dreamerv3/seed-0/status.json").exists)
+    assert cancel.main([f"grid={grid}", f"runs={runs}", "methods=dreamer"]) == 0
+    assert "2 of 2 runs cancelled" in capsys.readouterr().out
+    wait_for(lambda: not {"running", "queued"} & set(states(grid, runs, capsys).values()))
+    assert states(grid, runs, capsys) == {
+        "dreamerv3/0": "cancelled",
+        "dreamerv3/1": "cancelled",
+        "harmony_dreamerv3/0": "done",
+        "harmony_dreamerv3/1": "done",
+    }
+    assert resubmit.main([f"grid={grid}", f"runs={runs}", "--state", "cancelled", "--dry-run"]) == 0
+    assert "2 runs in 2 jobs would be resubmitted" in capsys.readouterr().out
+
+
+def test_part_of_a_vmapped_pack_cannot_be_cancelled(tree: Path, grid: str, tmp_path: Path, capsys: Capture) -> None:
+    runs = tmp_path / "runs"
+    behave(runs, "dreamerv3/seed-0", sleep=0.1)
+    assert launch.main([f"grid={grid}", f"runs={runs}", "pack=4", "--detach"]) == 0
+    assert cancel.main([f"grid={grid}", f"runs={runs}", "seeds=0"]) == 2
+    assert "trains as one computation with" in capsys.readouterr().err
+    assert cancel.main([f"grid={grid}", f"runs={runs}"]) == 0
+    wait_for(lambda: not {"running", "queued"} & set(states(grid, runs, capsys).values()))
+
+
+def test_logs_show_the_latest_attempt(tree: Path, grid: str, tmp_path: Path, capsys: Capture) -> None:
+    runs = tmp_path / "runs"
+    assert launch.main([f"grid={grid}", f"runs={runs}", "seeds=1", "methods=harmony"]) == 0
+    capsys.readouterr()
+    assert logs.main([f"grid={grid}", f"runs={runs}", "tasks=catch", "seeds=0"]) == 0
+    out = capsys.readouterr().out
+    assert "catch/harmony_dreamerv3/seed-0 stdout.log" in out
+    assert "environment {" in out
+    assert logs.main([f"grid={grid}", f"runs={runs}", "--attempt", "7"]) == 2
+    assert "has no such attempt (1)" in capsys.readouterr().err
+
+
+def test_jobs_run_from_the_code_as_it_was(tree: Path, grid: str, tmp_path: Path, capsys: Capture) -> None:
+    runs = tmp_path / "runs"
+    behave(runs, "dreamerv3/seed-0", sleep=0.1)
+    assert launch.main([f"grid={grid}", f"runs={runs}", "jobs=1", "--detach"]) == 0
+    (tree / "agent" / "train.py").write_text("raise SystemExit('the edited code ran')\n")
+    wait_for(lambda: set(states(grid, runs, capsys).values()) == {"done"})
+
+
+def test_two_launches_at_once_submit_every_run_once(tree: Path, grid: str, tmp_path: Path, capsys: Capture) -> None:
+    runs = tmp_path / "runs"
+    behave(runs, "dreamerv3/seed-0", sleep=0.2)
+    program = "import sys; from harness import launch; sys.exit(launch.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", program, f"grid={grid}", f"runs={runs}", "cluster=local", "jobs=1", "--detach"]
+    shells = [subprocess.Popen(command, cwd=tree, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    outs = [shell.communicate(timeout=60)[0] for shell in shells]
+    assert sorted("handed to pool" in out for out in outs) == [False, True]
+    assert "not submitted again: " in "".join(outs)
+    assert sum(len(made.packs) for made in Study(runs / "tiny").launches()) == 4
+    assert cancel.main([f"grid={grid}", f"runs={runs}"]) == 0
+    wait_for(lambda: not {"running", "queued"} & set(states(grid, runs, capsys).values()))
