@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -38,12 +40,14 @@ def check_gl() -> str:
     for platform in (asked,) if asked else PLATFORMS:
         if _loads(PLATFORMS[platform]):
             return platform
-    wanted = f"MUJOCO_GL={asked}, but its library" if asked else "OpenGL (EGL or OSMesa)"
-    raise EnvironmentUnavailable(f"{wanted} is not installed and MuJoCo cannot draw images; run: {REMEDY}")
+    if asked:
+        remedy = "unset MUJOCO_GL or install libosmesa6" if asked == "osmesa" else f"run: {REMEDY}"
+        raise EnvironmentUnavailable(f"MUJOCO_GL={asked}, but its library is not installed; {remedy}")
+    raise EnvironmentUnavailable(f"no OpenGL is installed and MuJoCo cannot draw images; run: {REMEDY}")
 
 
 def prepare() -> None:
-    """Choose the platform for this process; MuJoCo reads the choice when it is imported, so call this first.
+    """Choose the platform for this process and those it starts; call it before `make_renderer`.
 
     On EGL the job's own device is chosen: `MUJOCO_EGL_DEVICE_ID`, unless it is set, becomes the first number of
     `CUDA_VISIBLE_DEVICES`, from which MuJoCo does not derive it.
@@ -57,31 +61,36 @@ def prepare() -> None:
 
 
 def make_renderer(model: Any, size: int) -> Any:
-    """Return a `mujoco.Renderer` of `size` × `size` pixels.
+    """Return a `mujoco.Renderer` of `size` × `size` pixels on the platform that `prepare` chose.
 
-    Where the device taken from `CUDA_VISIBLE_DEVICES` cannot be opened (EGL counts others than CUDA does, or the job's
-    only device comes first), the first device that can be opened is used.
-    Raises EnvironmentUnavailable when none can.
+    Raises EnvironmentUnavailable when it cannot be opened.
     """
-    mujoco: Any = import_module("mujoco")
-    reasons: list[str] = []
-    for device in (os.environ.get("MUJOCO_EGL_DEVICE_ID"), None):
-        if device is None:
-            os.environ.pop("MUJOCO_EGL_DEVICE_ID", None)
-        _forget_display()
-        try:
-            return mujoco.Renderer(model, size, size)
-        except (ImportError, RuntimeError, AttributeError, ValueError, mujoco.FatalError) as error:
-            reasons.append((str(error).splitlines() or [type(error).__name__])[0])
     platform = os.environ["MUJOCO_GL"]
-    raise EnvironmentUnavailable(
-        f"OpenGL ({platform}) cannot be opened and MuJoCo cannot draw images ({reasons[-1]}); run: {REMEDY}"
-    )
+    try:
+        mujoco, context = import_module("mujoco"), import_module("mujoco.gl_context")
+        if platform == "egl":
+            _open_display(import_module("mujoco.egl"))
+        # MuJoCo chose when it was imported, which may have been before `prepare`.
+        vars(context)["GLContext"] = import_module(f"mujoco.{platform}").GLContext
+        return mujoco.Renderer(model, size, size)
+    except (ImportError, RuntimeError, AttributeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise EnvironmentUnavailable(
+            f"OpenGL ({platform}) cannot be opened and MuJoCo cannot draw images ({reason}); run: {REMEDY}"
+        ) from error
 
 
-def _forget_display() -> None:
-    """Let MuJoCo look for a device again when it found none before."""
-    if os.environ.get("MUJOCO_GL") == "egl":
-        egl: Any = import_module("mujoco.egl")
-        if not egl.EGL_DISPLAY:
-            egl.EGL_DISPLAY = None
+def _open_display(egl: Any) -> None:
+    """Open the job's device; where EGL cannot (it may count others than CUDA does), the first one that it can open."""
+    if egl.EGL_DISPLAY:
+        return
+    for own_device in (True, False):
+        if not own_device:
+            os.environ.pop("MUJOCO_EGL_DEVICE_ID", None)
+        with suppress(RuntimeError):  # The number of the device is beyond those that EGL knows.
+            display = egl.create_initialized_egl_device_display()
+            if display != egl.EGL.EGL_NO_DISPLAY:
+                egl.EGL_DISPLAY = display
+                atexit.register(egl.EGL.eglTerminate, display)
+                return
+    raise RuntimeError("no device to draw with")
