@@ -18,7 +18,9 @@ class Improvement:
     per_task: Floats
 
 
-def probability_of_improvement(x: Runs, y: Runs, *, reps: int = 50_000, seed: int = 0, level: float = 0.95) -> Improvement:
+def probability_of_improvement(
+    x: Runs, y: Runs, *, reps: int = 50_000, seed: int = 0, level: float = 0.95
+) -> Improvement:
     """Return the mean over tasks of P(X > Y) + P(X = Y)/2 with a percentile interval, x and y resampled independently.
 
     Wins are counted in half points, whole numbers that are exact in any order of addition. Scores need no common scale
@@ -42,7 +44,9 @@ def probability_of_improvement(x: Runs, y: Runs, *, reps: int = 50_000, seed: in
 def _improvement_replicates(wins: Sequence[Floats], reps: int, seed: int) -> Floats:
     rows, columns = [len(win) for win in wins], [win.shape[1] for win in wins]
     parts: list[Floats] = []
-    pairs = zip(stratified_indices(rows, reps, Stream(seed, 0)), stratified_indices(columns, reps, Stream(seed, 1)), strict=True)
+    pairs = zip(
+        stratified_indices(rows, reps, Stream(seed, 0)), stratified_indices(columns, reps, Stream(seed, 1)), strict=True
+    )
     for drawn_x, drawn_y in pairs:
         total = np.zeros(len(drawn_x))
         first_x = first_y = 0

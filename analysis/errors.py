@@ -11,7 +11,12 @@ class InputError(Exception):
 def nearest(kind: str, name: str, allowed: Iterable[str]) -> str:
     """Return "unknown KIND 'NAME'; did you mean 'X'? (all: …)"."""
     names = sorted(allowed)
-    parts = {piece: full for full in reversed(names) for piece in (full.partition("_")[2], full.partition("_")[0], full) if piece}
+    parts = {
+        piece: full
+        for full in reversed(names)
+        for piece in (full.partition("_")[2], full.partition("_")[0], full)
+        if piece
+    }
     close = list(dict.fromkeys(parts[piece] for piece in difflib.get_close_matches(name, parts, n=2, cutoff=0.5)))
     hint = f"; did you mean {' or '.join(repr(n) for n in close)}?" if close else ""
     shown = ", ".join(names[:40]) + (f", … {len(names) - 40} more" if len(names) > 40 else "")

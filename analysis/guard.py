@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
-
 import numpy as np
 
 from agent.record import RunKey
@@ -14,8 +13,21 @@ from analysis.scores import RunScores
 
 # Settings that may differ between runs without changing what is computed; a test holds them equal to agent.config's.
 NOT_IDENTITY = frozenset(
-    "jax.platform jax.prealloc jax.mem_fraction jax.compilation_cache jax.conv jax.scan jax.observe_unroll "
-    "jax.imagine_unroll jax.debug_nans env.processes run.log_every run.checkpoint_every_s replay.store".split()
+    [
+        "jax.platform",
+        "jax.prealloc",
+        "jax.mem_fraction",
+        "jax.compilation_cache",
+        "jax.conv",
+        "jax.scan",
+        "jax.observe_unroll",
+        "jax.imagine_unroll",
+        "jax.debug_nans",
+        "env.processes",
+        "run.log_every",
+        "run.checkpoint_every_s",
+        "replay.store",
+    ]
 )
 SHOWN = 6
 
@@ -68,7 +80,10 @@ def _code(runs: Sequence[LoadedRun]) -> list[Finding]:
     unknown = trees.pop("", 0)
     found: list[Finding] = []
     if len(trees) > 1:
-        details = [f"{tree[:16]}: {n} runs ({_some(_name(r.key) for r in runs if r.summary['code'] == tree)})" for tree, n in trees.most_common()]
+        details = [
+            f"{tree[:16]}: {n} runs ({_some(_name(r.key) for r in runs if r.summary['code'] == tree)})"
+            for tree, n in trees.most_common()
+        ]
         found.append(Finding("code", f"runs come from {len(trees)} different code trees", True, details=details))
     if unknown and trees:
         found.append(Finding("code", f"the code of {unknown} runs is unknown (no provenance.json)"))
@@ -88,7 +103,10 @@ def _budgets(runs: Sequence[LoadedRun]) -> list[Finding]:
         last = {run: int(run.scores.frames[-1]) for run in runs if run.key.task == task and len(run.scores.frames)}
         ends = Counter(last.values())
         if len(ends) > 1:
-            details = [f"{frames} frames: {n} runs ({_some(_name(r.key) for r, f in last.items() if f == frames)})" for frames, n in ends.most_common()]
+            details = [
+                f"{frames} frames: {n} runs ({_some(_name(r.key) for r, f in last.items() if f == frames)})"
+                for frames, n in ends.most_common()
+            ]
             found.append(Finding("budget", f"finished runs of {task} end at different frames", True, details=details))
     return found
 
@@ -130,7 +148,9 @@ def resubmit_command(keys: Sequence[RunKey], runs: Sequence[LoadedRun], grid: st
         wanted = sorted({getattr(key, column) for key in keys})
         if len(wanted) < len({getattr(run.key, column) for run in runs}):
             text = ",".join(map(str, wanted))
-            parts.append(f"{name}={text}," if name == "seeds" and len(wanted) == 1 and wanted[0] > 0 else f"{name}={text}")
+            parts.append(
+                f"{name}={text}," if name == "seeds" and len(wanted) == 1 and wanted[0] > 0 else f"{name}={text}"
+            )
     return " ".join(parts)
 
 
@@ -186,5 +206,3 @@ def _name(key: RunKey) -> str:
 def _some(names: Iterable[str]) -> str:
     listed = list(names)
     return ", ".join(listed[:SHOWN]) + (f", … {len(listed) - SHOWN} more" if len(listed) > SHOWN else "")
-
-

@@ -85,7 +85,10 @@ def load_study(folder: Path) -> LoadedStudy:
         entry = old_runs.get(name)
         if entry is None or entry["signature"] != stamp:
             changed = True
-            entry = {"signature": stamp, "summary": summarise(path, {**old_configs, **fresh["configs"]}, fresh["configs"])}
+            entry = {
+                "signature": stamp,
+                "summary": summarise(path, {**old_configs, **fresh["configs"]}, fresh["configs"]),
+            }
         fresh["runs"][name] = entry
         config_id = entry["summary"]["config_id"]
         if config_id in old_configs:
@@ -116,7 +119,9 @@ def _loaded(key: record.RunKey, path: Path, summary: dict[str, Any], problems: l
     return LoadedRun(key, path, summary["state"], curve, summary)
 
 
-def _without_folder(plan: dict[str, Any] | None, folder: Path, found: set[record.RunKey], problems: list[Problem]) -> list[LoadedRun]:
+def _without_folder(
+    plan: dict[str, Any] | None, folder: Path, found: set[record.RunKey], problems: list[Problem]
+) -> list[LoadedRun]:
     """Return the plan's runs that have no folder, in the state `missing`."""
     missing: list[LoadedRun] = []
     for number, entry in enumerate(cast("list[Any]", (plan or {}).get("runs", []))):
@@ -174,6 +179,8 @@ def _read_cache(path: Path) -> dict[str, Any]:
 def _write_cache(path: Path, content: dict[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        record.write_bytes(path, json.dumps({"format": CACHE_FORMAT, **content}, separators=(",", ":")).encode(), durable=False)
+        record.write_bytes(
+            path, json.dumps({"format": CACHE_FORMAT, **content}, separators=(",", ":")).encode(), durable=False
+        )
     except OSError:  # a full or read-only home costs time, not results
         return

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from analysis.figure import Plot
 from analysis.guard import Finding
 from analysis.load import LoadedRun, Problem
-from analysis.plots import Plot
 from analysis.results import RAW, Results, order_methods, order_tasks
 from analysis.scores import label
 from analysis.tables import METRIC_NAMES, SCALE_NAMES, Table, count, frames_text, task_label
@@ -63,7 +63,9 @@ def render(c: Contents) -> str:
 def _warnings(c: Contents) -> str:
     parts: list[str] = []
     if c.results.withheld:
-        parts.append(f'<div class="finding blocking"><strong>No aggregates and comparisons.</strong> {escape(c.results.withheld)}</div>')
+        parts.append(
+            f'<div class="finding blocking"><strong>No aggregates and comparisons.</strong> {escape(c.results.withheld)}</div>'
+        )
     elif c.forced and any(f.blocking for f in c.findings):
         parts.append('<div class="finding blocking"><strong>Forced: the aggregates below mix runs that should not be compared.</strong> '
                      "The reasons follow.</div>")  # fmt: skip
@@ -92,12 +94,20 @@ def _results(c: Contents) -> str:
             if method in group.aggregates:
                 name = "iqm" if group.scale == "human_normalised" else "mean"
                 i = group.aggregates[method][name]
-                band = f"[{i.low:.3f}, {i.high:.3f}]" if i.low is not None and i.high is not None else f"no interval: {i.reason}"
+                band = (
+                    f"[{i.low:.3f}, {i.high:.3f}]"
+                    if i.low is not None and i.high is not None
+                    else f"no interval: {i.reason}"
+                )
                 cards.append(f'<div class="card"><span>{escape(label(method))}</span><b>{i.estimate:.3f}</b><span>{METRIC_NAMES[name]} {SCALE_NAMES[group.scale]} '
                              f"{band}<br>{count(i.n_runs, 'run')} of {count(i.n_tasks, 'task')}, {frames_text(group.frames)}</span></div>")  # fmt: skip
         for comparison in group.comparisons[: 0 if group.scale == RAW else 1]:
             i = comparison.improvement.overall
-            band = f"[{i.low:.3f}, {i.high:.3f}]" if i.low is not None and i.high is not None else f"no interval: {i.reason}"
+            band = (
+                f"[{i.low:.3f}, {i.high:.3f}]"
+                if i.low is not None and i.high is not None
+                else f"no interval: {i.reason}"
+            )
             cards.append(f'<div class="card"><span>{escape(label(comparison.x))} better than {escape(label(comparison.y))}</span><b>{i.estimate:.3f}</b>'
                          f"<span>probability {band}<br>{SCALE_NAMES[group.scale]}, {count(i.n_tasks, 'task')}</span></div>")  # fmt: skip
         parts.append(f'<div class="cards">{"".join(cards)}</div>' if cards else "")
@@ -108,14 +118,16 @@ def _results(c: Contents) -> str:
 
 
 def _by_name(c: Contents, tables: Sequence[str], plots: Sequence[str]) -> str:
-    return "".join(t.html() for t in c.tables if t.name in tables) + "".join(figure_html(p) for p in c.plots if p.name in plots)
+    return "".join(t.html() for t in c.tables if t.name in tables) + "".join(
+        figure_html(p) for p in c.plots if p.name in plots
+    )
 
 
 def figure_html(plot: Plot) -> str:
     """Return a figure with its title and how to read it."""
     wide = ' class="wide"' if plot.figure.get_figwidth() > 8 else ""
-    caption = f"<b>{escape(plot.title)}</b>{escape(plot.caption)}"
-    return f'<figure{wide} id="figure-{plot.name}"><figcaption>{caption}</figcaption><div class="frame">{plot.inline_svg()}</div></figure>\n'
+    caption = escape(plot.caption)
+    return f'<figure{wide} id="figure-{plot.name}"><div class="frame">{plot.inline_svg()}</div><figcaption>{caption}</figcaption></figure>\n'
 
 
 def _coverage(c: Contents) -> str:
@@ -127,11 +139,15 @@ def _coverage(c: Contents) -> str:
         cells.setdefault((run.key.task, run.key.method), []).append(_coverage_cell(c, run))
     head = "".join(f'<th scope="col">{escape(label(m))}</th>' for m in methods)
     rows = "".join(
-        f'<tr><th scope="row">{escape(task_label(t))}</th>' + "".join(f"<td>{''.join(cells.get((t, m), []))}</td>" for m in methods) + "</tr>"
+        f'<tr><th scope="row">{escape(task_label(t))}</th>'
+        + "".join(f"<td>{''.join(cells.get((t, m), []))}</td>" for m in methods)
+        + "</tr>"
         for t in tasks
     )
     states = sorted({run.state for run in c.runs})
-    legend = ", ".join(f'<span class="cell {s}">{MARKS[s]}</span> {s} ({sum(r.state == s for r in c.runs)})' for s in states)
+    legend = ", ".join(
+        f'<span class="cell {s}">{MARKS[s]}</span> {s} ({sum(r.state == s for r in c.runs)})' for s in states
+    )
     return (f'<p class="legend">One box per seed, linked to its run folder: {legend}</p><div class="scroll"><table class="coverage">'
             f'<thead><tr><th scope="col">Task</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>')  # fmt: skip
 
@@ -152,7 +168,10 @@ def _problems(c: Contents) -> str:
     if not c.problems:
         return "<p>Every file was read without a finding.</p>"
     shown = list(c.problems)[:500]
-    rows = "".join(f'<tr><th scope="row"><code>{escape(p.path)}</code></th><td style="text-align:left;white-space:normal">{escape(p.reason)}</td></tr>' for p in shown)
+    rows = "".join(
+        f'<tr><th scope="row"><code>{escape(p.path)}</code></th><td style="text-align:left;white-space:normal">{escape(p.reason)}</td></tr>'
+        for p in shown
+    )
     more = f"<p>… and {len(c.problems) - len(shown)} more in problems.csv.</p>" if len(c.problems) > len(shown) else ""
     return f'<div class="scroll"><table><thead><tr><th scope="col">Where</th><th scope="col">What</th></tr></thead><tbody>{rows}</tbody></table></div>{more}'
 

@@ -78,7 +78,11 @@ def parse(argv: Sequence[str]) -> Options:
             options.reference = value
         elif word.startswith("--"):
             if name not in FLAGS or equals:
-                hint = f"settings are written key=value: {name}={value or 'VALUE'}" if name in KEYS else nearest("flag", word, [f"--{f}" for f in FLAGS])
+                hint = (
+                    f"settings are written key=value: {name}={value or 'VALUE'}"
+                    if name in KEYS
+                    else nearest("flag", word, [f"--{f}" for f in FLAGS])
+                )
                 raise InputError(hint)
             options.flags.add(name)
         elif not equals:
@@ -108,7 +112,9 @@ class Material:
 
 def gather(options: Options) -> Material:
     """Return the runs that the options select."""
-    name = options.settings.get("study") or (Path(options.settings["grid"]).stem if "grid" in options.settings else None)
+    name = options.settings.get("study") or (
+        Path(options.settings["grid"]).stem if "grid" in options.settings else None
+    )
     study = _study(options, name) if name else None
     own = [run.scores for run in study.runs] if study else scores.bundled()
     extra = [run for path in options.items("extra") for run in scores.read_tidy(Path(path))]
@@ -160,10 +166,14 @@ def _judge(options: Options, study: load.LoadedStudy | None, selected: Sequence[
 def _study(options: Options, name: str) -> load.LoadedStudy:
     runs = Path(options.settings.get("runs", "runs"))
     if not (runs / name).is_dir():
-        studies = sorted(p.name for p in runs.iterdir() if p.is_dir() and not p.name.startswith(".")) if runs.is_dir() else []
+        studies = (
+            sorted(p.name for p in runs.iterdir() if p.is_dir() and not p.name.startswith(".")) if runs.is_dir() else []
+        )
         grids = sorted(p.stem for p in (Path(__file__).resolve().parents[1] / "configs" / "grids").glob("*.yaml"))
         if name in grids:
-            raise InputError(f"{runs / name}: nothing has been run yet; start it with: python -m harness.launch grid={name}")
+            raise InputError(
+                f"{runs / name}: nothing has been run yet; start it with: python -m harness.launch grid={name}"
+            )
         raise InputError(nearest("study", name, {*studies, *grids}))
     return load.load_study(runs / name)
 
@@ -172,7 +182,9 @@ def _refuse_overlap(own: Sequence[scores.RunScores], extra: Sequence[scores.RunS
     taken = {(r.method, r.task, r.seed) for r in own}
     for run in extra:
         if (key := (run.method, run.task, run.seed)) in taken:
-            raise InputError(f"extra: {run.method}, {run.task}, seed {run.seed} is there already; give the added method another name")
+            raise InputError(
+                f"extra: {run.method}, {run.task}, seed {run.seed} is there already; give the added method another name"
+            )
         taken.add(key)
 
 
@@ -205,7 +217,10 @@ def _run(options: Options) -> int:
     blocking = [f for f in material.findings if f.blocking]
     withheld = ""
     if blocking and "force" not in options.flags:
-        withheld = "; ".join(f.text for f in blocking) + ". Mend it, compare what is paired (--paired), or show them all the same (--force)."
+        withheld = (
+            "; ".join(f.text for f in blocking)
+            + ". Mend it, compare what is paired (--paired), or show them all the same (--force)."
+        )
     found = results.compute(material.scores, settings, withheld)
     literature = scores.literature() if "literature" in options.flags else []
     made = tables.of_results(found, literature)
@@ -255,7 +270,9 @@ def _say(options: Options, material: Material, found: results.Results, made: Seq
         if finding.command:
             print(f"  next: {finding.command}", file=sys.stderr)
     if material.problems:
-        print(f"note: {len(material.problems)} damaged or odd places, listed in {out / 'problems.csv'}", file=sys.stderr)
+        print(
+            f"note: {len(material.problems)} damaged or odd places, listed in {out / 'problems.csv'}", file=sys.stderr
+        )
     if blocking and found.withheld:
         print("no aggregates: --paired compares what is paired, --force shows them all the same", file=sys.stderr)
 

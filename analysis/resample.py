@@ -56,8 +56,10 @@ def stratified_indices(sizes: Sequence[int], reps: int, stream: Stream, chunk: i
     Strata of one size are drawn together; with equal sizes a chunk is a single draw.
     """
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.intp)
-    columns = {n: np.concatenate([np.arange(n) + start for start, m in zip(starts, sizes, strict=True) if m == n])
-               for n in sorted(set(sizes))}
+    columns = {
+        n: np.concatenate([np.arange(n) + start for start, m in zip(starts, sizes, strict=True) if m == n])
+        for n in sorted(set(sizes))
+    }
     for first in range(0, reps, chunk):
         rows = min(chunk, reps - first)
         if len(columns) == 1:

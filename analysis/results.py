@@ -168,15 +168,25 @@ def _fill(group: Group, s: Settings) -> None:
     metrics = AGGREGATES if group.scale == HUMAN else AGGREGATES[:3]
     if group.scale != RAW:
         for method in group.methods:
-            group.aggregates[method] = stats.aggregate(group.scores[method], metrics, reps=s.reps, seed=s.seed, level=s.level)
+            group.aggregates[method] = stats.aggregate(
+                group.scores[method], metrics, reps=s.reps, seed=s.seed, level=s.level
+            )
         taus = profile_thresholds(group)
-        group.profiles = {m: stats.performance_profile(group.scores[m], taus, seed=s.seed, level=s.level) for m in group.methods}
+        group.profiles = {
+            m: stats.performance_profile(group.scores[m], taus, seed=s.seed, level=s.level) for m in group.methods
+        }
     if len(group.methods) > 1:
         group.average_rank = stats.average_rank(means)
     for x, y in _pairs(group.methods):
-        improvement = stats.probability_of_improvement(group.scores[x], group.scores[y], reps=s.reps, seed=s.seed, level=s.level)
+        improvement = stats.probability_of_improvement(
+            group.scores[x], group.scores[y], reps=s.reps, seed=s.seed, level=s.level
+        )
         names = () if group.scale == RAW else metrics[:4]
-        differences = stats.difference(group.scores[x], group.scores[y], names, reps=s.reps, seed=s.seed, level=s.level) if names else {}
+        differences = (
+            stats.difference(group.scores[x], group.scores[y], names, reps=s.reps, seed=s.seed, level=s.level)
+            if names
+            else {}
+        )
         wins, ties, losses = stats.win_tie_loss(means[x], means[y])
         p = stats.signed_rank_test(means[x] - means[y])
         group.comparisons.append(Comparison(x, y, improvement, differences, wins, ties, losses, p))
@@ -236,4 +246,6 @@ def bin_episodes(run: RunScores, bins: int = 20) -> RunScores:
     number = np.minimum((run.frames - 1) // width, bins - 1)
     places = np.unique(number)
     scores = np.array([run.scores[number == place].mean() for place in places])
-    return RunScores(run.method, run.task, run.seed, (places + 1) * width, scores, run.complete, run.window, run.unit, run.folder)
+    return RunScores(
+        run.method, run.task, run.seed, (places + 1) * width, scores, run.complete, run.window, run.unit, run.folder
+    )

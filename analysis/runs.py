@@ -35,7 +35,9 @@ def strata(runs: Runs) -> list[Floats]:
             raise ValueError(f"task {task} has no runs; leave the task out for all methods or add a run")
         if not np.isfinite(array).all():
             run = int(np.flatnonzero(~np.isfinite(array))[0])
-            raise ValueError(f"task {task}, run {run}: the score is {array[run]}; repair it or leave the run out by name")
+            raise ValueError(
+                f"task {task}, run {run}: the score is {array[run]}; repair it or leave the run out by name"
+            )
     return arrays
 
 

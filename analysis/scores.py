@@ -63,7 +63,9 @@ class Method:
 def published_methods() -> dict[str, Method]:
     """Return the methods of `scores/` by name."""
     rows = _rows(SCORES / "methods.csv", ("method", "label", "year", "kind", "source", "note"))
-    return {r["method"]: Method(r["method"], r["label"], int(r["year"]), r["kind"], r["source"], r["note"]) for _, r in rows}
+    return {
+        r["method"]: Method(r["method"], r["label"], int(r["year"]), r["kind"], r["source"], r["note"]) for _, r in rows
+    }
 
 
 def label(method: str) -> str:
@@ -123,7 +125,10 @@ def literature() -> list[Literature]:
     means = {name: {task: float(np.mean(scores)) for task, scores in by_task.items()} for name, by_task in runs.items()}
     for _, row in _rows(SCORES / "atari100k_literature_means.csv", ("method", "task", "n", "mean", "std")):
         means[row["method"]][row["task"]] = float(row["mean"])
-    return [Literature(method, means[name], runs[name]) for name, method in sorted(known.items(), key=lambda item: item[1].year)]
+    return [
+        Literature(method, means[name], runs[name])
+        for name, method in sorted(known.items(), key=lambda item: item[1].year)
+    ]
 
 
 def read_tidy(path: Path, window: tuple[int, int] | None = None) -> list[RunScores]:

@@ -236,7 +236,9 @@ class Profile:
     n_tasks: int
 
 
-def performance_profile(runs: Runs, taus: ArrayLike, *, reps: int = 10_000, seed: int = 0, level: float = 0.95) -> Profile:
+def performance_profile(
+    runs: Runs, taus: ArrayLike, *, reps: int = 10_000, seed: int = 0, level: float = 0.95
+) -> Profile:
     """Return the share of runs with score > τ for each τ, every task counting the same.
 
     How often a run was drawn times whether it exceeds τ is a product of whole numbers, so the matrix product is exact in
@@ -289,7 +291,10 @@ def curve(steps: ArrayLike, evaluations: Sequence[ArrayLike], metric: str = "iqm
         present = [matrix[~np.isnan(matrix[:, column]), column] for matrix in matrices]
         if all(map(len, present)):
             rows.append((float(step), aggregate(present, [metric], reps=reps, seed=seed, level=level)[metric]))
-    numbers = [[step, i.estimate, math.nan if i.low is None else i.low, math.nan if i.high is None else i.high] for step, i in rows]
+    numbers = [
+        [step, i.estimate, math.nan if i.low is None else i.low, math.nan if i.high is None else i.high]
+        for step, i in rows
+    ]
     table = np.array(numbers, np.float64).reshape(-1, 4)
     return Curve(*(table[:, k].copy() for k in range(4)), np.array([i.n_runs for _, i in rows], np.int64))
 
@@ -315,7 +320,9 @@ def describe(scores: ArrayLike, level: float = 0.95) -> Description:
     std = float(values.std(ddof=1)) if n > 1 else math.nan
     sem = std / math.sqrt(n)
     half = student_quantile((1 + level) / 2, n - 1) * sem if n > 1 else math.nan
-    return Description(n, float(values.mean()), float(np.median(values)), float(values.min()), float(values.max()), std, sem, half)
+    return Description(
+        n, float(values.mean()), float(np.median(values)), float(values.min()), float(values.max()), std, sem, half
+    )
 
 
 def student_quantile(probability: float, freedom: int) -> float:

@@ -53,9 +53,13 @@ def _evaluations(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[st
         frames, score = row.get("frames"), row.get("success" if unit == "success" else "mean")
         where = f"{run.scores}, evaluation {number}"
         if not isinstance(frames, int) or isinstance(frames, bool) or frames < 0:
-            problems.append((where, f"frames is {_short(frames)}, a whole number is expected; this evaluation is left out"))
+            problems.append(
+                (where, f"frames is {_short(frames)}, a whole number is expected; this evaluation is left out")
+            )
         elif not isinstance(score, (int, float)) or isinstance(score, bool) or not math.isfinite(score):
-            problems.append((where, f"the score is {_short(score)}, a finite number is expected; this evaluation is left out"))
+            problems.append(
+                (where, f"the score is {_short(score)}, a finite number is expected; this evaluation is left out")
+            )
         elif frames in points:
             problems.append((where, f"a second evaluation at {frames} frames; the first one counts"))
         else:
@@ -74,7 +78,9 @@ def _check_mean(where: str, row: dict[str, Any], problems: list[tuple[str, str]]
         if len(values) == len(cast("list[Any]", episodes)):
             true = math.fsum(values) / len(values)
             if not math.isclose(true, mean, rel_tol=1e-4, abs_tol=1e-4):
-                problems.append((where, f"its mean says {mean:g} but its episodes average {true:g}; the stated mean counts"))
+                problems.append(
+                    (where, f"its mean says {mean:g} but its episodes average {true:g}; the stated mean counts")
+                )
 
 
 def _state(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[str, Any]:
@@ -137,7 +143,11 @@ def _attempts(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[str, 
 def _number(data: dict[str, Any], name: str) -> float:
     """Return a finite number of a record, 0 where it has none."""
     value = data.get(name)
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) else 0.0
+    return (
+        float(value)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        else 0.0
+    )
 
 
 def _metrics(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[str, Any]:
@@ -155,7 +165,10 @@ def _metrics(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[str, A
             if name.startswith(METRIC_GROUPS) and isinstance(value, (int, float)) and math.isfinite(value):
                 series.setdefault(name, {}).setdefault(place, []).append(float(value))
     return {
-        name: [[(place + 0.5) * width for place in sorted(bins)], [math.fsum(bins[p]) / len(bins[p]) for p in sorted(bins)]]
+        name: [
+            [(place + 0.5) * width for place in sorted(bins)],
+            [math.fsum(bins[p]) / len(bins[p]) for p in sorted(bins)],
+        ]
         for name, bins in sorted(series.items())
     }
 

@@ -12,7 +12,13 @@ from analysis.runs import Interval
 from analysis.scores import Literature, label
 
 DASH = "–"
-METRIC_NAMES = {"mean": "Mean", "median": "Median", "iqm": "IQM", "optimality_gap": "Optimality gap", "superhuman": "Superhuman"}
+METRIC_NAMES = {
+    "mean": "Mean",
+    "median": "Median",
+    "iqm": "IQM",
+    "optimality_gap": "Optimality gap",
+    "superhuman": "Superhuman",
+}
 SCALE_NAMES = {HUMAN: "human-normalised score", SUCCESS: "success rate", RAW: "raw return"}
 
 
@@ -39,16 +45,24 @@ class Table:
 
     def markdown(self) -> str:
         """Return GitHub Markdown, the best in bold."""
-        lines = ["| " + " | ".join(_md(c) for c in self.columns) + " |", "|" + "---|" + "---:|" * (len(self.columns) - 1)]
+        lines = [
+            "| " + " | ".join(_md(c) for c in self.columns) + " |",
+            "|" + "---|" + "---:|" * (len(self.columns) - 1),
+        ]
         for row in self.rows:
             lines.append("| " + " | ".join(f"**{_md(e.text)}**" if e.best else _md(e.text) for e in row) + " |")
-        return f"**{_md(self.title)}**\n\n" + "\n".join(lines) + "\n" + "".join(f"\n{_md(note)}\n" for note in self.notes)
+        return (
+            f"**{_md(self.title)}**\n\n" + "\n".join(lines) + "\n" + "".join(f"\n{_md(note)}\n" for note in self.notes)
+        )
 
     def plain(self) -> str:
         """Return the table for a terminal, columns aligned, `*` after the best."""
         texts = [self.columns, *([e.text + ("*" if e.best else "") for e in row] for row in self.rows)]
         widths = [max(len(row[k]) for row in texts) for k in range(len(self.columns))]
-        lines = ["  ".join(t.ljust(w) if k == 0 else t.rjust(w) for k, (t, w) in enumerate(zip(row, widths, strict=True))) for row in texts]
+        lines = [
+            "  ".join(t.ljust(w) if k == 0 else t.rjust(w) for k, (t, w) in enumerate(zip(row, widths, strict=True)))
+            for row in texts
+        ]
         return "\n".join([self.title, *lines])
 
     def latex(self) -> str:
@@ -162,7 +176,9 @@ def _task_entries(cell: Cell | None, best: float, with_normalised: bool, unit: s
     if cell is None:
         return [Entry(DASH)] * (2 if with_normalised else 1)
     factor, sign = (100.0, "%") if unit == "success" else (1.0, "")
-    text = number(cell.mean * factor) + (f" ± {number(cell.std * factor)}" if cell.n > 1 else "") + sign + f" ({cell.n})"
+    text = (
+        number(cell.mean * factor) + (f" ± {number(cell.std * factor)}" if cell.n > 1 else "") + sign + f" ({cell.n})"
+    )
     entries = [Entry(text, cell.mean, cell.mean == best, f"{cell.n} runs, {frames_text(cell.frames)}")]
     if with_normalised:
         value = cell.normalised
@@ -182,7 +198,9 @@ def _per_task_notes(results: Results, literature: bool) -> list[str]:
     if any(group.scale == HUMAN for group in results.groups):
         notes.append("Normalised = (score − random) / (human − random), of the mean over runs.")
     if literature:
-        notes.append("Columns of other publications are means per task as published; their runs share no protocol with the others.")
+        notes.append(
+            "Columns of other publications are means per task as published; their runs share no protocol with the others."
+        )
     return notes
 
 
@@ -201,7 +219,9 @@ def aggregates(results: Results, group: Group, literature: Sequence[Literature] 
         rows.append([*row, Entry(str(found[metrics[0]].n_runs)), Entry(str(len(group.tasks)))])
     rules = [len(rows)] if literature else []
     rows += [_literature_row(entry, group, metrics, results.settings.reference) for entry in literature]
-    title = f"Aggregate {SCALE_NAMES[group.scale]} over {count(len(group.tasks), 'task')} at {frames_text(group.frames)}"
+    title = (
+        f"Aggregate {SCALE_NAMES[group.scale]} over {count(len(group.tasks), 'task')} at {frames_text(group.frames)}"
+    )
     return Table(f"aggregates_{group.scale}", title, columns, rows, _aggregate_notes(results, group), rules)
 
 
@@ -234,7 +254,9 @@ def _aggregate_notes(results: Results, group: Group) -> list[str]:
     notes: list[str] = []
     reasons = {i.reason for found in group.aggregates.values() for i in found.values() if i.reason}
     if len(reasons) < len(group.methods):
-        notes.append(f"Brackets: {s.level:.0%} percentile intervals of {s.reps} bootstrap samples, runs resampled within tasks (seed {s.seed}).")
+        notes.append(
+            f"Brackets: {s.level:.0%} percentile intervals of {s.reps} bootstrap samples, runs resampled within tasks (seed {s.seed})."
+        )
     if reasons:
         notes.append(f"No interval where {' or '.join(sorted(reasons))}: the spread between runs is unknown.")
     if group.scale == HUMAN:
@@ -257,13 +279,25 @@ def reference_note(kind: str) -> str:
 def comparisons(results: Results, group: Group) -> Table:
     """Return each pair's probability of improvement, differences of aggregates, wins and the paired test."""
     names = list(group.comparisons[0].differences) if group.comparisons else []
-    columns = ["Comparison", "P(X > Y)", *(f"Δ {METRIC_NAMES[n]}" for n in names), "Wins/ties/losses", "Signed-rank p", "Average ranks"]
+    columns = [
+        "Comparison",
+        "P(X > Y)",
+        *(f"Δ {METRIC_NAMES[n]}" for n in names),
+        "Wins/ties/losses",
+        "Signed-rank p",
+        "Average ranks",
+    ]
     rows: list[list[Entry]] = []
     for c in group.comparisons:
-        row = [Entry(f"{label(c.x)} vs {label(c.y)}"), Entry(interval_text(c.improvement.overall), c.improvement.overall.estimate)]
+        row = [
+            Entry(f"{label(c.x)} vs {label(c.y)}"),
+            Entry(interval_text(c.improvement.overall), c.improvement.overall.estimate),
+        ]
         row += [Entry(interval_text(c.differences[n]), c.differences[n].estimate) for n in names]
         ranks = f"{group.average_rank[c.x]:.2f} / {group.average_rank[c.y]:.2f}"
-        rows.append([*row, Entry(f"{c.wins}/{c.ties}/{c.losses}", c.wins), Entry(_p_text(c.p_value), c.p_value), Entry(ranks)])
+        rows.append(
+            [*row, Entry(f"{c.wins}/{c.ties}/{c.losses}", c.wins), Entry(_p_text(c.p_value), c.p_value), Entry(ranks)]
+        )
     notes = ["P(X > Y): probability that a run of X beats a run of Y on a random task, ties counting half. Wins by the mean over runs. "
              "Signed-rank: Wilcoxon's exact two-sided test on the tasks' differences of means."]  # fmt: skip
     title = f"Comparisons on {count(len(group.tasks), 'task')} ({SCALE_NAMES[group.scale]})"
@@ -294,7 +328,19 @@ def aggregates_csv(results: Results) -> str:
     for group in results.groups:
         for method, found in group.aggregates.items():
             for name, i in found.items():
-                rows.append([method, name, i.estimate, _blank(i.low), _blank(i.high), i.n_runs, i.n_tasks, group.frames[1], group.scale])
+                rows.append(
+                    [
+                        method,
+                        name,
+                        i.estimate,
+                        _blank(i.low),
+                        _blank(i.high),
+                        i.n_runs,
+                        i.n_tasks,
+                        group.frames[1],
+                        group.scale,
+                    ]
+                )
     return csv_text(["method", "metric", "estimate", "low", "high", "n_runs", "n_tasks", "frames", "scale"], rows)
 
 
@@ -320,7 +366,9 @@ def _comparison_rows(group: Group, c: Comparison) -> list[Sequence[object]]:
     rows: list[Sequence[object]] = [
         [*pair, "probability_of_improvement", whole.estimate, _blank(whole.low), _blank(whole.high), *tail]
     ]
-    rows += [[*pair, f"difference_{n}", i.estimate, _blank(i.low), _blank(i.high), *tail] for n, i in c.differences.items()]
+    rows += [
+        [*pair, f"difference_{n}", i.estimate, _blank(i.low), _blank(i.high), *tail] for n, i in c.differences.items()
+    ]
     single = {"wins": c.wins, "ties": c.ties, "losses": c.losses, "signed_rank_p": c.p_value,
               "average_rank_x": group.average_rank[c.x], "average_rank_y": group.average_rank[c.y]}  # fmt: skip
     return rows + [[*pair, name, value, "", "", *tail] for name, value in single.items()]
@@ -337,5 +385,3 @@ def csv_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     writer.writerow(header)
     writer.writerows(rows)
     return stream.getvalue()
-
-

@@ -43,7 +43,10 @@ def write_report(folder: Path, out: Path, material: "Material", found: results.R
                         _provenance(material, found), out.absolute(), "force" in flags)  # fmt: skip
     texts["index.html"] = render(contents)
     texts["report.md"] = _markdown(contents)
-    texts[MARKER] = json.dumps({"study": material.name, "provenance": dict(contents.provenance)}, indent=1, ensure_ascii=False) + "\n"
+    texts[MARKER] = (
+        json.dumps({"study": material.name, "provenance": dict(contents.provenance)}, indent=1, ensure_ascii=False)
+        + "\n"
+    )
     for name in ("tables", "figures"):
         (folder / name).mkdir()
     for name, text in texts.items():
@@ -59,14 +62,18 @@ def _headings(material: "Material", found: results.Results) -> tuple[str, str]:
         lead = f"{len(found.methods)} methods, {len(found.tasks)} tasks, {len(found.runs)} runs from scores/."
         return title, lead
     done = sum(r.state == "done" for r in material.selected)
-    lead = f"{done} of {len(material.selected)} runs finished: {len(found.methods)} methods on {len(found.tasks)} tasks."
+    lead = (
+        f"{done} of {len(material.selected)} runs finished: {len(found.methods)} methods on {len(found.tasks)} tasks."
+    )
     return f"Study {material.name}", lead
 
 
 def _coverage_csv(material: "Material") -> str:
     rows = [[r.key.task, r.key.method, r.key.seed, r.state, r.summary["env_steps"], r.summary["total_env_steps"], r.summary["reason"],
              len(r.scores.frames)] for r in material.selected]  # fmt: skip
-    return tables.csv_text(["task", "method", "seed", "state", "env_steps", "total_env_steps", "reason", "evaluations"], rows)
+    return tables.csv_text(
+        ["task", "method", "seed", "state", "env_steps", "total_env_steps", "reason", "evaluations"], rows
+    )
 
 
 def _markdown(c: Contents) -> str:
@@ -77,7 +84,9 @@ def _markdown(c: Contents) -> str:
         command = f" `{f.command}`" if f.command else ""
         details = "".join(f"\n> - {d}" for d in f.details[:12])
         forced = "forced; " if f.blocking and c.forced else ""
-        parts.append(f"> **{f.kind.capitalize()}** ({forced}{'blocking' if f.blocking else 'note'}). {f.text}.{command}{details}")
+        parts.append(
+            f"> **{f.kind.capitalize()}** ({forced}{'blocking' if f.blocking else 'note'}). {f.text}.{command}{details}"
+        )
     parts += [table.markdown() for table in c.tables]
     parts += [f"## {plot.title}\n\n![{plot.title}](figures/{plot.name}.png)\n\n{plot.caption}" for plot in c.plots]
     if c.problems:
@@ -89,13 +98,23 @@ def _markdown(c: Contents) -> str:
 def _provenance(material: "Material", found: results.Results) -> list[tuple[str, str]]:
     s = found.settings
     rows = [
-        ("Statistics", f"{s.reps} bootstrap samples (curves {s.curve_reps}), seed {s.seed}, {s.level:.0%} percentile intervals"),
+        (
+            "Statistics",
+            f"{s.reps} bootstrap samples (curves {s.curve_reps}), seed {s.seed}, {s.level:.0%} percentile intervals",
+        ),
         ("Run score", "last evaluation" if s.last == 1 else f"mean of the last {s.last} evaluations"),
         ("References", f"{s.reference} ({digest(scores.SCORES / 'atari100k_references.csv')})"),
-        ("Analysed with", f"Python {platform.python_version()}, " + ", ".join(f"{p} {version(p)}" for p in ("numpy", "matplotlib"))),
+        (
+            "Analysed with",
+            f"Python {platform.python_version()}, " + ", ".join(f"{p} {version(p)}" for p in ("numpy", "matplotlib")),
+        ),
     ]
     known = scores.published_methods()
-    rows += [(known[m].label, f"{known[m].source}{'. ' + known[m].note if known[m].note else ''}") for m in found.methods if m in known]
+    rows += [
+        (known[m].label, f"{known[m].source}{'. ' + known[m].note if known[m].note else ''}")
+        for m in found.methods
+        if m in known
+    ]
     if material.study is not None:
         rows += _study_provenance(material)
     return rows
@@ -130,13 +149,21 @@ def device_hours(runs: Sequence[LoadedRun], plan: dict[str, Any]) -> str:
     for run in runs:
         wasted.update({reason: seconds / 3600 for reason, seconds in run.summary["wasted_seconds"].items()})
     estimate = plan.get("estimate")
-    hours = next((estimate[key] for key in ("gpu_hours", "device_hours", "hours") if key in estimate), None) if isinstance(estimate, dict) else None
+    hours = (
+        next((estimate[key] for key in ("gpu_hours", "device_hours", "hours") if key in estimate), None)
+        if isinstance(estimate, dict)
+        else None
+    )
     if isinstance(hours, (int, float)):
         estimated = f"estimated {hours:.2f} when planned"
     else:
         done = [r for r in runs if r.state == "done" and r.summary["device_seconds"]]
         per_run = sum(float(r.summary["device_seconds"]) for r in done) / 3600 / len(done) if done else 0.0
-        estimated = f"estimated {per_run * len(runs):.2f} from {len(done)} finished runs" if done else "no estimate before a run has finished"
+        estimated = (
+            f"estimated {per_run * len(runs):.2f} from {len(done)} finished runs"
+            if done
+            else "no estimate before a run has finished"
+        )
     lost = ", ".join(f"{hours:.2f} {reason}" for reason, hours in sorted(wasted.items(), key=lambda x: -x[1])) or "0"
     return f"{estimated}; spent {spent:.2f}; wasted {lost}"
 
@@ -148,4 +175,3 @@ def _counted(values: Iterable[str]) -> str:
 def digest(path: Path) -> str:
     """Return the first 12 hex digits of a file's SHA-256, with its name."""
     return f"{path.name} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
-

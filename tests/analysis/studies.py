@@ -12,7 +12,9 @@ PACKAGES = {"jax": "0.10.2", "numpy": "2.4.6"}
 
 def curve(task: str, method: str, seed: int, number: int) -> float:
     """A score that grows with the evaluation's number, a bit faster for harmony, different for every seed."""
-    return round(10.0 * number * (1.2 if method.startswith("harmony") else 1.0) + 3 * seed + len(task) + 0.1 * number * seed, 6)
+    return round(
+        10.0 * number * (1.2 if method.startswith("harmony") else 1.0) + 3 * seed + len(task) + 0.1 * number * seed, 6
+    )
 
 
 def write_run(
@@ -25,9 +27,13 @@ def write_run(
     run = RunDir(key.folder(study))
     run.path.mkdir(parents=True)
     method = key.method.partition("@")[0]
-    config = make_config(["catch"], {"task": key.task, "seed": key.seed, "harmony": METHODS[method], **(overrides or {})})
+    config = make_config(
+        ["catch"], {"task": key.task, "seed": key.seed, "harmony": METHODS[method], **(overrides or {})}
+    )
     dump_yaml(config, run.config)
-    record.write_json(run.provenance, {"git_sha": "abc", "dirty": "", "code_tree": code, "packages": PACKAGES, "device": "cpu"})
+    record.write_json(
+        run.provenance, {"git_sha": "abc", "dirty": "", "code_tree": code, "packages": PACKAGES, "device": "cpu"}
+    )
     for number in range(1, evaluations + 1):
         mean = score(key.task, key.method, key.seed, number)
         row = {"env_steps": number * every, "frames": number * every * frames_per_step, "mean": mean, "episodes": [mean - 1, mean + 1],
@@ -40,25 +46,46 @@ def write_run(
     status = Status(state=state, env_steps=evaluations * every, total_env_steps=planned * every, reason=reason)
     record.write_status(run, status)
     number, attempt = run.new_attempt()
-    record.write_json(attempt / "attempt.json", {  # fmt: skip
-        "attempt": number, "started": 1000.0, "ended": 1000.0 + 2 * gpu_seconds, "device_seconds": gpu_seconds, "reason": reason or "done",
-        "lost_s": 0.0 if state == "done" else 2 * gpu_seconds})
+    record.write_json(
+        attempt / "attempt.json",
+        {  # fmt: skip
+            "attempt": number,
+            "started": 1000.0,
+            "ended": 1000.0 + 2 * gpu_seconds,
+            "device_seconds": gpu_seconds,
+            "reason": reason or "done",
+            "lost_s": 0.0 if state == "done" else 2 * gpu_seconds,
+        },
+    )
     if state == "done":
-        record.write_json(run.result, {"frames": evaluations * every * frames_per_step, "config_hash": config_hash(config)})
+        record.write_json(
+            run.result, {"frames": evaluations * every * frames_per_step, "config_hash": config_hash(config)}
+        )
     return run
 
 
 def write_metrics(run: RunDir, key: RunKey, steps: int, frames_per_step: int) -> None:
     for step in range(0, steps, max(1, steps // 50)):
-        row: dict[str, object] = {"env_steps": step, "frames": step * frames_per_step, "loss/image": 100 / (1 + step), "loss/reward": 2.0}
+        row: dict[str, object] = {
+            "env_steps": step,
+            "frames": step * frames_per_step,
+            "loss/image": 100 / (1 + step),
+            "loss/reward": 2.0,
+        }
         if key.method.startswith("harmony"):
-            row |= {"harmony/image_weight": 1 / (1 + step / 500), "harmony/reward_weight": 1 + step / 900, "harmony/dyn_weight": 1.0}
+            row |= {
+                "harmony/image_weight": 1 / (1 + step / 500),
+                "harmony/reward_weight": 1 + step / 900,
+                "harmony/dyn_weight": 1.0,
+            }
         record.append_row(run.metrics, row)
 
 
 def write_plan(study: Path, keys: Iterable[RunKey]) -> None:
     rows = [{"task": k.task, "method": k.method, "seed": k.seed, "config_hash": "?"} for k in keys]
-    record.write_json(record.plan_path(study), {"study": study.name, "grid": study.name, "runs": rows, "estimate": {"gpu_hours": 1.5}})
+    record.write_json(
+        record.plan_path(study), {"study": study.name, "grid": study.name, "runs": rows, "estimate": {"gpu_hours": 1.5}}
+    )
 
 
 def write_study(

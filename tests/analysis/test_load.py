@@ -142,7 +142,9 @@ def test_a_damaged_plan_is_listed(study: Path) -> None:
     loaded = load_study(study)
     assert "what was planned is unknown" in loaded.problems[0].reason and len(loaded.runs) == 4
     record.plan_path(study).write_text('{"runs": [{"task": "catch"}, 3]}')
-    assert [p.reason for p in load_study(study).problems] == [f"runs[{k}] names no task, method and seed" for k in (0, 1)]
+    assert [p.reason for p in load_study(study).problems] == [
+        f"runs[{k}] names no task, method and seed" for k in (0, 1)
+    ]
 
 
 def test_a_second_call_reads_only_what_changed(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +170,9 @@ def test_a_second_call_reads_only_what_changed(study: Path, monkeypatch: pytest.
     assert read == [run_dir(study).path]
 
 
-def test_a_broken_or_unwritable_cache_changes_nothing(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_or_unwritable_cache_changes_nothing(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = load_study(study)
     (cache,) = (tmp_path / "cache" / "harmony-bench").iterdir()
     cache.write_text("{broken")

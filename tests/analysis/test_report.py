@@ -90,7 +90,9 @@ def test_a_demo_like_study_is_reported_with_raw_and_normalised_scores(capsys: py
 def test_a_study_of_success_rates_is_averaged_without_references() -> None:
     write_study(Path("runs/mw"), tasks=("metaworld_hammer", "metaworld_lever_pull"), success=True)
     assert report.main(["grid=mw", *QUICK]) == 0
-    assert {(r["scale"], r["metric"]) for r in rows("aggregates.csv")} == {("success", m) for m in ("mean", "median", "iqm")}
+    assert {(r["scale"], r["metric"]) for r in rows("aggregates.csv")} == {
+        ("success", m) for m in ("mean", "median", "iqm")
+    }
     assert "80.0% (2)" in Path("report/tables/per_task.md").read_text().replace(" ± 0.00", "")
 
 
@@ -103,7 +105,9 @@ def test_one_seed_has_no_interval() -> None:
 
 def test_unpaired_seeds_withhold_aggregates_and_name_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     keys = write_study(Path("runs/gap"), tasks=("atari_pong", "atari_boxing"), seeds=2)
-    write_plan(Path("runs/gap"), [*keys, RunKey("atari_pong", "dreamerv3", 2), RunKey("atari_pong", "harmony_dreamerv3", 2)])
+    write_plan(
+        Path("runs/gap"), [*keys, RunKey("atari_pong", "dreamerv3", 2), RunKey("atari_pong", "harmony_dreamerv3", 2)]
+    )
     write_run(Path("runs/gap"), RunKey("atari_pong", "harmony_dreamerv3", 2))
     assert report.main(["grid=gap", *QUICK]) == 1
     assert rows("aggregates.csv") == [] and len(rows("per_task.csv")) == 4
@@ -143,7 +147,9 @@ def test_mixed_code_trees_and_budgets_are_refused(capsys: pytest.CaptureFixture[
             write_run(study, RunKey("catch", method, seed), code=code, evaluations=evaluations)
     assert report.main(["grid=trees", *QUICK]) == 1
     error = capsys.readouterr().err
-    assert "runs come from 2 different code trees" in error and "finished runs of catch end at different frames" in error
+    assert (
+        "runs come from 2 different code trees" in error and "finished runs of catch end at different frames" in error
+    )
 
 
 def test_failed_runs_are_named_and_left_out(capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,7 +166,10 @@ def test_failed_runs_are_named_and_left_out(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_study_without_a_finished_run_is_still_a_report() -> None:
-    write_plan(Path("runs/new").absolute() if Path("runs/new").mkdir(parents=True) is None else Path(), [RunKey("catch", "dreamerv3", 0)])
+    write_plan(
+        Path("runs/new").absolute() if Path("runs/new").mkdir(parents=True) is None else Path(),
+        [RunKey("catch", "dreamerv3", 0)],
+    )
     assert report.main(["grid=new", *QUICK]) == 0
     assert rows("per_task.csv") == []
     write_run(Path("runs/new"), RunKey("catch", "dreamerv3", 0), state="running", evaluations=1)
@@ -181,7 +190,9 @@ def test_twin_seeds_of_a_study_are_flagged_and_constant_ones_are_not() -> None:
 
 def test_a_tidy_csv_joins_a_study() -> None:
     write_study(Path("runs/demo"), tasks=("atari_pong",))
-    Path("mine.csv").write_text("method,task,seed,frames,score,note\nmine,atari_pong,0,6400,3\nmine,atari_pong,1,6400,5,x\n")
+    Path("mine.csv").write_text(
+        "method,task,seed,frames,score,note\nmine,atari_pong,0,6400,3\nmine,atari_pong,1,6400,5,x\n"
+    )
     assert report.main(["grid=demo", "extra=mine.csv", *QUICK]) == 0
     (row,) = [r for r in rows("per_task.csv") if r["method"] == "mine"]
     assert (row["n"], row["mean"]) == ("2", "4.0")
@@ -242,7 +253,9 @@ TIDY = "method,task,seed,frames,score\n"
         (["grid=small", "extra=taken.csv"], "dreamerv3, atari_pong, seed 0 is there already"),
     ],
 )  # fmt: skip
-def test_wrong_input_is_one_line_and_nothing_is_written(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_input_is_one_line_and_nothing_is_written(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     for task in ("atari_pong", "atari_boxing"):
         for method in ("dreamerv3", "harmony_dreamerv3"):
             write_run(Path("runs/small"), RunKey(task, method, 0))

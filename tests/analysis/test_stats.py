@@ -102,7 +102,9 @@ def test_curves_over_frames_equal_the_reference(method: str) -> None:
     scaled = [stats.normalise(m, *table[t]) for m, t in zip(matrices, TASKS, strict=True)]
     where = [steps.index(step) for step in expected["steps"]]
     for name, wanted in (("iqm", "iqm"), ("mean", "mean_hns"), ("median", "median_hns")):
-        np.testing.assert_allclose(stats.curve(steps, scaled, name, reps=100).estimate[where], expected[wanted], rtol=1e-12)
+        np.testing.assert_allclose(
+            stats.curve(steps, scaled, name, reps=100).estimate[where], expected[wanted], rtol=1e-12
+        )
     found = stats.curve(steps, scaled)
     np.testing.assert_allclose(found.low[where], expected["low"], atol=expected["tolerance"])
     np.testing.assert_allclose(found.high[where], expected["high"], atol=expected["tolerance"])
@@ -150,7 +152,10 @@ def test_the_published_files_are_complete_and_their_twin_seeds_are_found(method:
     constant = {r.task for r in runs} - {r.task for r in runs if r.scores.any()}
     assert constant == {f"atari_{game}" for game in expected["all_zero"]}
     found = [(d.task, list(d.seeds), d.equal, d.differs_at) for d in guard.duplicates(runs)]
-    assert found == [(f"atari_{p['game']}", p["seeds"], p["equal_points"], (p["differs_at_step"],)) for p in expected["duplicate_seed_pairs"]]
+    assert found == [
+        (f"atari_{p['game']}", p["seeds"], p["equal_points"], (p["differs_at_step"],))
+        for p in expected["duplicate_seed_pairs"]
+    ]
 
 
 @pytest.mark.parametrize("n", range(1, 14))
@@ -202,7 +207,9 @@ def test_draws_are_uniform_and_strata_stay_apart() -> None:
 
 def test_quantiles_interpolate_linearly() -> None:
     values = np.array([[3.0, 1.0], [1.0, 5.0], [2.0, 9.0]])
-    np.testing.assert_allclose(quantiles(values, [0.0, 0.25, 0.5, 1.0]), np.quantile(values, [0.0, 0.25, 0.5, 1.0], axis=0))
+    np.testing.assert_allclose(
+        quantiles(values, [0.0, 0.25, 0.5, 1.0]), np.quantile(values, [0.0, 0.25, 0.5, 1.0], axis=0)
+    )
 
 
 def test_one_seed_gives_an_estimate_and_no_interval() -> None:
@@ -228,7 +235,9 @@ def test_ties_count_half() -> None:
 
 
 def test_improvement_of_unequal_numbers_of_runs() -> None:
-    found = stats.probability_of_improvement([[1.0, 2.0, 3.0], [5.0, 5.0]], [[0.0, 2.5], [1.0, 9.0, 9.0, 9.0]], reps=500)
+    found = stats.probability_of_improvement(
+        [[1.0, 2.0, 3.0], [5.0, 5.0]], [[0.0, 2.5], [1.0, 9.0, 9.0, 9.0]], reps=500
+    )
     assert found.per_task.tolist() == pytest.approx([4 / 6, 2 / 8])
     low, high = found.overall.low, found.overall.high
     assert low is not None and high is not None and low <= found.overall.estimate <= high
@@ -264,7 +273,9 @@ def test_unusable_input_is_refused_with_its_reason(call: Any, message: str) -> N
 
 def test_a_curve_leaves_out_steps_that_some_task_lacks() -> None:
     nan = math.nan
-    found = stats.curve([1, 2, 3], [[[0.0, 1.0, 2.0], [0.0, 1.0, nan]], [[4.0, 5.0, nan], [4.0, nan, nan]]], "mean", reps=200)
+    found = stats.curve(
+        [1, 2, 3], [[[0.0, 1.0, 2.0], [0.0, 1.0, nan]], [[4.0, 5.0, nan], [4.0, nan, nan]]], "mean", reps=200
+    )
     assert found.steps.tolist() == [1, 2]
     assert found.estimate.tolist() == [2.0, 3.0]
     assert found.n_runs.tolist() == [4, 3]
