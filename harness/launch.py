@@ -146,7 +146,7 @@ def describe(order: Order, rates: Any) -> list[str]:
         lines.append("sbatch: " + " ".join(f"--{k}" if v is True else f"--{k}={v}" for k, v in options.items()))
     if profile.gpus and (memory := packing.gpu_memory_gb(profile)):
         worst = max(order.packs, key=lambda pack: pack.processes)
-        fraction = packing.memory_fraction(worst.processes, memory)
+        fraction = jobenv.memory_fraction(worst.processes, memory)
         lines.append(f"memory: each process gets {fraction:.1%} of a {memory:g} GiB GPU, {worst.processes} on it")
     largest = max((len(pack.runs) for pack in order.packs), default=1)
     lines.append(hours.text(hours.estimate(runs, rates, largest), profile, len(order.packs)))

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from agent.config import Config, frames_per_step, identity, suite_of
 from harness.grid import Run
+from harness.jobenv import CONTEXT_GB, USABLE
 from harness.profiles import Profile
 
-CONTEXT_GB = 0.8  # what each process takes on a GPU outside JAX's pool
-USABLE = 0.95
 VRAM_GB: dict[str, float] = {  # by the start of the type's name; what nvidia-smi reports, in GiB
     "h200": 140.0,
     "h100": 79.0,
@@ -39,14 +38,6 @@ class Pack:
     def processes(self) -> int:
         """How many processes share the job's GPU."""
         return 1 if self.mode == "vmap" else len(self.runs)
-
-
-def memory_fraction(processes: int, memory_gb: float) -> float:
-    """Return the share of a GPU's whole memory that JAX's pool may take in each of the processes on it.
-
-    A process needs about 0.8 GB outside the pool, which a plain 0.9/p forgets on small cards.
-    """
-    return (USABLE - CONTEXT_GB * processes / memory_gb) / processes
 
 
 def gpu_memory_gb(profile: Profile) -> float | None:

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from harness.command import parse
 from harness.grid import Run, configure, expand, load_grid
-from harness.packing import gpu_memory_gb, memory_fraction, pack_size, plan_packs, run_memory_gb
+from harness.jobenv import memory_fraction
+from harness.packing import gpu_memory_gb, pack_size, plan_packs, run_memory_gb
 from harness.profiles import Profile
 
 
