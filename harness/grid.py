@@ -31,6 +31,7 @@ from agent.config import (
     validate_task,
 )
 from harness.command import Command, comma_list, match_name, parse_seeds, refuse_repeats
+from harness.profiles import Profile
 
 GRIDS = CONFIGS / "grids"
 PART_KEYS = ("tasks", "preset", "agent", "per_task")
@@ -144,11 +145,19 @@ def _grid(path: Path, data: dict[str, Any]) -> Grid:
         cluster=data.get("cluster"),
         pack=parse_pack(data.get("pack", 1)),
         pack_mode=parse_pack_mode(data["pack.mode"]) if "pack.mode" in data else None,
-        resources=_typed("resources", data.get("resources", {}), dict),
+        resources=_resources(_typed("resources", data.get("resources") or {}, dict)),
     )
     refuse_repeats("methods", grid.methods)
     refuse_repeats("tasks", grid.tasks)
     return grid
+
+
+def _resources(block: dict[str, Any]) -> dict[str, Any]:
+    """Return changes to the cluster's profile as dotted keys, each known to it."""
+    for key in block:
+        if key not in Profile.model_fields:
+            raise ConfigError(f"resources: {nearest(key, Profile.model_fields, 'key')}")
+    return flatten(block)
 
 
 def _part(block: dict[str, Any], axes: dict[str, tuple[Any, ...]], *, top: bool) -> Part:

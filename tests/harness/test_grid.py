@@ -126,6 +126,7 @@ def test_a_wrong_setting_names_itself_and_the_nearest_right_one(words: list[str]
         ("tasks: [catch]\nagent: 3\n", "agent: a mapping is expected, got 3"),
         ("tasks: [catch]\nper_task: {pong: {}}\n", "per_task: unknown task 'pong'"),
         ("tasks: [catch]\nparts: []\n", "not both"),
+        ("tasks: [catch]\nresources: {mem_bg: 3}\n", "resources: unknown key 'mem_bg'; did you mean 'mem_gb'"),
         ("tasks: [catch\n", "malformed YAML"),
         ("- catch\n", "a mapping of names is expected"),
         ("tasks: [catch]\ntasks: [catch]\n", "malformed YAML"),
