@@ -104,7 +104,8 @@ def _check_agent(report: FileReport, name: str, agent: Any) -> None:
         error = SIGMAS * max(theirs["std"], leaf.std()) / math.sqrt(leaf.size)
         for what, ours_is, allowed in (("mean", leaf.mean(), 2 * error), ("std", leaf.std(), error)):
             place = f"{full}/{what}"
-            report.check(place, theirs[what], ours_is, lambda e, _, t=allowed: e <= t, f"±{allowed:.1e}", statistic=True)
+            rule = f"±{allowed:.1e}"
+            report.check(place, theirs[what], ours_is, lambda e, _, t=allowed: e <= t, rule, statistic=True)
         if "looks" in theirs:
             report.compared += 1
             if not theirs["looks"].startswith(_looks(leaf)):
