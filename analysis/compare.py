@@ -92,8 +92,8 @@ def win_tie_loss(x: ArrayLike, y: ArrayLike) -> tuple[int, int, int]:
 def signed_rank_test(differences: ArrayLike) -> float:
     """Return the two-sided p-value of Wilcoxon's signed-rank test on paired differences, one per task.
 
-    Exact, with ties, for any number of tasks: the null distribution of the rank sum is built by convolution. Zero differences are
-    left out, as Wilcoxon did; without a non-zero difference p = 1.
+    Exact, with ties, for any number of tasks: the null distribution of the rank sum is built by convolution. Zero
+    differences are left out, as Wilcoxon did; without a non-zero difference p = 1.
     """
     values = np.asarray(differences, np.float64)
     _all_finite(values)

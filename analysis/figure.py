@@ -6,9 +6,10 @@
 import io
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any
+from typing import Any, cast
 
 import matplotlib as mpl
 
@@ -62,6 +63,11 @@ METADATA: dict[str, dict[str, None]] = {
 }
 
 
+def style() -> AbstractContextManager[None]:
+    """Return a context in which Matplotlib draws in the report's style."""
+    return mpl.rc_context(cast("Any", STYLE))
+
+
 @dataclass(frozen=True)
 class Plot:
     """A drawn figure with the name of its files, its title, and how to read it."""
@@ -77,7 +83,7 @@ class Plot:
         if kind in self.saved:
             return self.saved[kind]
         stream = io.BytesIO()
-        with mpl.rc_context(STYLE):
+        with style():
             if not self.saved:  # laid out once: that takes longer than drawing
                 self._set_title()
                 self.figure.draw_without_rendering()

@@ -13,21 +13,21 @@ from analysis.scores import RunScores
 
 # Settings that may differ between runs without changing what is computed; a test holds them equal to agent.config's.
 NOT_IDENTITY = frozenset(
-    [
-        "jax.platform",
-        "jax.prealloc",
-        "jax.mem_fraction",
+    (
+        "env.processes",
         "jax.compilation_cache",
         "jax.conv",
-        "jax.scan",
-        "jax.observe_unroll",
-        "jax.imagine_unroll",
         "jax.debug_nans",
-        "env.processes",
-        "run.log_every",
-        "run.checkpoint_every_s",
+        "jax.imagine_unroll",
+        "jax.mem_fraction",
+        "jax.observe_unroll",
+        "jax.platform",
+        "jax.prealloc",
+        "jax.scan",
         "replay.store",
-    ]
+        "run.checkpoint_every_s",
+        "run.log_every",
+    )
 )
 SHOWN = 6
 
@@ -46,8 +46,14 @@ class Finding:
 def check(study: LoadedStudy, runs: Sequence[LoadedRun], grid: str, extra_words: str = "") -> list[Finding]:
     """Return the findings about the selected runs of a study, blocking ones first."""
     done = [run for run in runs if run.state == "done"]
-    found = [*_configurations(study, done), *_code(done), *_budgets(done), *_pairs(runs, grid, extra_words),
-             *_missing(runs, grid, extra_words), *_packages(done)]  # fmt: skip
+    found = [
+        *_configurations(study, done),
+        *_code(done),
+        *_budgets(done),
+        *_pairs(runs, grid, extra_words),
+        *_missing(runs, grid, extra_words),
+        *_packages(done),
+    ]
     return sorted(found, key=lambda finding: not finding.blocking)
 
 
@@ -122,7 +128,8 @@ def _pairs(runs: Sequence[LoadedRun], grid: str, words: str) -> list[Finding]:
         return []
     states = {run.key: run.state for run in runs}
     details = [f"{_name(key)}: {states.get(key, 'missing')}" for key in lacking]
-    text = f"methods were not run on the same seeds: {len(lacking)} {'runs have' if len(lacking) > 1 else 'run has'} no finished counterpart"
+    number = f"{len(lacking)} {'runs have' if len(lacking) > 1 else 'run has'}"
+    text = f"methods were not run on the same seeds: {number} no finished counterpart"
     return [Finding("unpaired", text, True, resubmit_command(lacking, runs, grid, words), details)]
 
 
@@ -132,7 +139,8 @@ def _missing(runs: Sequence[LoadedRun], grid: str, words: str) -> list[Finding]:
     if not open_runs:
         return []
     states = Counter(run.state for run in open_runs)
-    text = f"{len(open_runs)} of {len(runs)} runs are not finished ({', '.join(f'{n} {s}' for s, n in states.most_common())})"
+    by_state = ", ".join(f"{n} {state}" for state, n in states.most_common())
+    text = f"{len(open_runs)} of {len(runs)} runs are not finished ({by_state})"
     if states["failed"]:
         text += "; leaving out failed runs can bias what remains"
     reasons = Counter(str(run.summary["reason"]) for run in open_runs if run.summary["reason"])
@@ -187,7 +195,8 @@ def suspicious(runs: Iterable[RunScores]) -> list[Finding]:
     found: list[Finding] = []
     for d in duplicates(runs):
         where = f"; they differ at {', '.join(map(str, d.differs_at))} frames" if d.differs_at else ""
-        text = f"{d.method}, {d.task}: seeds {d.seeds[0]} and {d.seeds[1]} share {d.equal} of {d.points} evaluations{where}"
+        seeds = f"seeds {d.seeds[0]} and {d.seeds[1]}"
+        text = f"{d.method}, {d.task}: {seeds} share {d.equal} of {d.points} evaluations{where}"
         found.append(Finding("suspicious", text))
     return found
 

@@ -1,12 +1,13 @@
 """Read a study's run folders: every run once, whatever is damaged listed by path and reason.
 
-What a run folder says is boiled down to a small summary, and summaries are cached by the size and time of the files they come from
-(in the user's cache folder; deleting it costs time only). A second call re-reads only runs that changed.
+What a run folder says is boiled down to a small summary, and summaries are cached by the size and time of the files
+they come from (in the user's cache folder; deleting it costs time only). A second call re-reads only changed runs.
 """
 
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -74,31 +75,31 @@ def load_study(folder: Path) -> LoadedStudy:
     paths = record.find_runs(folder)
     if not paths and plan is None:
         raise InputError(f"{folder}: holds no runs (TASK/METHOD/seed-K is expected) and no plan.json")
+    summaries, configs = _summaries(folder, paths)
+    runs = [_loaded(record.RunKey.of(path), path, summaries[path], problems) for path in paths]
+    runs += _without_folder(plan, folder, {run.key for run in runs}, problems)
+    return LoadedStudy(folder.name, folder, plan, runs, problems, configs)
+
+
+def _summaries(folder: Path, paths: Sequence[Path]) -> tuple[dict[Path, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Return each run's summary, read anew where its files changed, and the configurations by their id."""
     cache_path = _cache_path(folder)
     cache = _read_cache(cache_path)
-    fresh: dict[str, Any] = {"runs": {}, "configs": {}}
-    old_runs, old_configs = cache.get("runs", {}), cache.get("configs", {})
-    changed = False
-    runs: list[LoadedRun] = []
+    old: dict[str, dict[str, Any]] = cache.get("runs", {})
+    configs: dict[str, dict[str, Any]] = dict(cache.get("configs", {}))
+    entries: dict[str, dict[str, Any]] = {}
+    found: dict[Path, dict[str, Any]] = {}
     for path in paths:
         name, stamp = str(path.relative_to(folder)), signature(path)
-        entry = old_runs.get(name)
+        entry = old.get(name)
         if entry is None or entry["signature"] != stamp:
-            changed = True
-            entry = {
-                "signature": stamp,
-                "summary": summarise(path, {**old_configs, **fresh["configs"]}, fresh["configs"]),
-            }
-        fresh["runs"][name] = entry
-        config_id = entry["summary"]["config_id"]
-        if config_id in old_configs:
-            fresh["configs"][config_id] = old_configs[config_id]
-        run = _loaded(record.RunKey.of(path), path, entry["summary"], problems)
-        runs.append(run)
-    if changed or len(fresh["runs"]) != len(old_runs):
-        _write_cache(cache_path, fresh)
-    runs += _without_folder(plan, folder, {run.key for run in runs}, problems)
-    return LoadedStudy(folder.name, folder, plan, runs, problems, fresh["configs"])
+            entry = {"signature": stamp, "summary": summarise(path, configs)}
+        entries[name], found[path] = entry, entry["summary"]
+    used = {summary["config_id"] for summary in found.values()}
+    configs = {key: config for key, config in configs.items() if key in used}
+    if entries != old:
+        _write_cache(cache_path, {"runs": entries, "configs": configs})
+    return found, configs
 
 
 def _plan(folder: Path, problems: list[Problem]) -> dict[str, Any] | None:
@@ -113,9 +114,15 @@ def _plan(folder: Path, problems: list[Problem]) -> dict[str, Any] | None:
 def _loaded(key: record.RunKey, path: Path, summary: dict[str, Any], problems: list[Problem]) -> LoadedRun:
     problems += [Problem(where, reason, key) for where, reason in summary["problems"]]
     curve = RunScores(
-        key.method, key.task, key.seed, np.array(summary["frames"], np.int64), np.array(summary["scores"], np.float64),
-        complete=summary["state"] == "done", unit=summary["unit"], folder=path,
-    )  # fmt: skip
+        key.method,
+        key.task,
+        key.seed,
+        np.array(summary["frames"], np.int64),
+        np.array(summary["scores"], np.float64),
+        complete=summary["state"] == "done",
+        unit=summary["unit"],
+        folder=path,
+    )
     return LoadedRun(key, path, summary["state"], curve, summary)
 
 
@@ -137,9 +144,22 @@ def _without_folder(
 
 
 EMPTY: dict[str, Any] = {
-    "problems": [], "frames": [], "scores": [], "state": "missing", "unit": "return", "config_id": "", "code": "", "device": "",
-    "device_seconds": 0.0, "wasted_seconds": {}, "packages": "", "metrics": {}, "env_steps": 0, "total_env_steps": 0, "reason": "",
-}  # fmt: skip
+    "problems": [],
+    "frames": [],
+    "scores": [],
+    "state": "missing",
+    "unit": "return",
+    "config_id": "",
+    "code": "",
+    "device": "",
+    "device_seconds": 0.0,
+    "wasted_seconds": {},
+    "packages": "",
+    "metrics": {},
+    "env_steps": 0,
+    "total_env_steps": 0,
+    "reason": "",
+}
 
 WATCHED = frozenset({"config.yaml", "provenance.json", "status.json", "scores.jsonl", "metrics.jsonl", "result.json"})
 
@@ -173,7 +193,8 @@ def _read_cache(path: Path) -> dict[str, Any]:
         data = json.loads(path.read_bytes())
     except (OSError, ValueError):  # no cache is as good as any
         return {}
-    return cast("dict[str, Any]", data) if isinstance(data, dict) and data.get("format") == CACHE_FORMAT else {}
+    content = cast("dict[str, Any]", data) if isinstance(data, dict) else {}
+    return content if content.get("format") == CACHE_FORMAT else {}
 
 
 def _write_cache(path: Path, content: dict[str, Any]) -> None:

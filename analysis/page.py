@@ -9,13 +9,17 @@ from pathlib import Path
 from analysis.figure import Plot
 from analysis.guard import Finding
 from analysis.load import LoadedRun, Problem
-from analysis.results import RAW, Results, order_methods, order_tasks
+from analysis.results import HUMAN, RAW, Group, Results, order_methods, order_tasks
+from analysis.runs import Interval
 from analysis.scores import label
-from analysis.tables import METRIC_NAMES, SCALE_NAMES, Table, count, frames_text, task_label
+from analysis.table import Table
+from analysis.tables import METRIC_NAMES, SCALE_NAMES, count, frames_text, task_label
 
 HERE = Path(__file__).resolve().parent
-MARKS = {"done": "✓", "running": "▸", "stopped": "‖", "failed": "×", "planned": "·", "missing": "·", "damaged": "!"}
+MARKS = {"done": "", "running": "▸", "stopped": "‖", "failed": "×", "planned": "·", "missing": "·", "damaged": "!"}
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+SHOWN_PROBLEMS = 500
+SHOWN_DETAILS = 12
 
 
 @dataclass(frozen=True)
@@ -35,99 +39,122 @@ class Contents:
     forced: bool = False
 
 
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<style>
+{style}</style></head>
+<body>
+<header><h1>{title}</h1><p class="lead">{lead}</p></header>
+<nav aria-label="Sections"><div>{links}<button type="button" id="theme">Light / dark</button></div></nav>
+<main>
+{body}</main>
+<footer>Machine-readable: aggregates.csv, per_task.csv, comparisons.csv, coverage.csv, problems.csv. Figures as PNG, PDF
+and SVG in figures/; tables as Markdown, LaTeX, CSV and HTML in tables/.</footer>
+<script>
+{script}</script>
+</body></html>
+"""
+
+
 def render(c: Contents) -> str:
     """Return the page."""
     sections = [
-        ("results", "Results", _results(c)),
-        ("tasks", "Per task", _by_name(c, ("per_task",), ("tasks", "gains_human_normalised", "gains_success"))),
-        ("learning", "Training", _by_name(c, (), ("harmony_weights", "losses"))),
+        ("results", "Results", "".join(_group(c, group) for group in c.results.groups)),
+        ("tasks", "Per task", _named(c, ("per_task",), ("tasks", "gains_human_normalised", "gains_success"))),
+        ("training", "Training", _named(c, (), ("harmony_weights", "losses"))),
         ("coverage", "Coverage", _coverage(c)),
         ("data", "Data quality", _problems(c)),
         ("provenance", "Provenance", _provenance(c)),
     ]
     sections = [section for section in sections if section[2]]
-    links = "".join(f'<a href="#{name}">{title}</a>' for name, title, _ in sections)
-    body = "".join(f'<section id="{name}"><h2>{title}</h2>{content}</section>\n' for name, title, content in sections)
+    body = [f'<section id="{name}"><h2>{title}</h2>{content}</section>\n' for name, title, content in sections]
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(c.title)}</title>\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n<style>\n{style}</style></head>\n<body>\n'
-        f'<header><h1>{escape(c.title)}</h1><p class="lead">{escape(c.lead)}</p></header>\n'
-        f'<nav aria-label="Sections"><div>{links}<button type="button" id="theme">Light / dark</button></div></nav>\n'
-        f"<main>\n{_warnings(c)}{body}</main>\n<footer>Machine-readable: aggregates.csv, per_task.csv, comparisons.csv; "
-        f"figures as PNG, PDF and SVG in figures/; tables as Markdown, LaTeX, CSV and HTML in tables/.</footer>\n<script>\n{script}</script>\n</body></html>\n"
+    return PAGE.format(
+        title=escape(c.title),
+        lead=escape(c.lead),
+        policy=POLICY,
+        links="".join(f'<a href="#{name}">{title}</a>' for name, title, _ in sections),
+        body=_warnings(c) + "".join(body),
+        style=style,
+        script=script,
     )
 
 
 def _warnings(c: Contents) -> str:
     parts: list[str] = []
     if c.results.withheld:
-        parts.append(
-            f'<div class="finding blocking"><strong>No aggregates and comparisons.</strong> {escape(c.results.withheld)}</div>'
-        )
+        parts.append(_box("No aggregates and comparisons.", escape(c.results.withheld), blocking=True))
     elif c.forced and any(f.blocking for f in c.findings):
-        parts.append('<div class="finding blocking"><strong>Forced: the aggregates below mix runs that should not be compared.</strong> '
-                     "The reasons follow.</div>")  # fmt: skip
+        text = "The aggregates below mix runs that should not be compared; the reasons follow."
+        parts.append(_box("Forced.", text, blocking=True))
     parts += [finding_html(finding) for finding in c.findings]
     if c.problems:
-        where = f"{len(c.problems)} damaged or odd {'places' if len(c.problems) > 1 else 'place'} in the data"
-        parts.append(f'<div class="finding">{where}: see <a href="#data">data quality</a>.</div>')
+        text = f'{count(len(c.problems), "place")} in the data: see <a href="#data">data quality</a>.'
+        parts.append(_box("Damaged or odd.", text))
     return "".join(parts)
+
+
+def _box(head: str, body: str, blocking: bool = False) -> str:
+    return f'<div class="finding{" blocking" if blocking else ""}"><strong>{head}</strong> {body}</div>\n'
 
 
 def finding_html(finding: Finding) -> str:
     """Return one finding with its details and the command that mends it."""
-    details = "".join(f"<li>{escape(d)}</li>" for d in finding.details[:12])
-    more = f"<li>… {len(finding.details) - 12} more</li>" if len(finding.details) > 12 else ""
-    listing = f"<ul>{details}{more}</ul>" if details else ""
+    details = [f"<li>{escape(detail)}</li>" for detail in finding.details[:SHOWN_DETAILS]]
+    if len(finding.details) > SHOWN_DETAILS:
+        details.append(f"<li>… {len(finding.details) - SHOWN_DETAILS} more</li>")
+    listing = f"<ul>{''.join(details)}</ul>" if details else ""
     command = f"<div>To mend it: <code>{escape(finding.command)}</code></div>" if finding.command else ""
-    kind = "finding blocking" if finding.blocking else "finding"
-    return f'<div class="{kind}"><strong>{escape(finding.kind.capitalize())}.</strong> {escape(finding.text)}.{listing}{command}</div>\n'
+    return _box(f"{finding.kind.capitalize()}.", f"{escape(finding.text)}.{listing}{command}", finding.blocking)
 
 
-def _results(c: Contents) -> str:
-    parts: list[str] = []
-    for group in c.results.groups:
-        cards: list[str] = []
-        for method in group.methods:
-            if method in group.aggregates:
-                name = "iqm" if group.scale == "human_normalised" else "mean"
-                i = group.aggregates[method][name]
-                band = (
-                    f"[{i.low:.3f}, {i.high:.3f}]"
-                    if i.low is not None and i.high is not None
-                    else f"no interval: {i.reason}"
-                )
-                cards.append(f'<div class="card"><span>{escape(label(method))}</span><b>{i.estimate:.3f}</b><span>{METRIC_NAMES[name]} {SCALE_NAMES[group.scale]} '
-                             f"{band}<br>{count(i.n_runs, 'run')} of {count(i.n_tasks, 'task')}, {frames_text(group.frames)}</span></div>")  # fmt: skip
-        for comparison in group.comparisons[: 0 if group.scale == RAW else 1]:
-            i = comparison.improvement.overall
-            band = (
-                f"[{i.low:.3f}, {i.high:.3f}]"
-                if i.low is not None and i.high is not None
-                else f"no interval: {i.reason}"
-            )
-            cards.append(f'<div class="card"><span>{escape(label(comparison.x))} better than {escape(label(comparison.y))}</span><b>{i.estimate:.3f}</b>'
-                         f"<span>probability {band}<br>{SCALE_NAMES[group.scale]}, {count(i.n_tasks, 'task')}</span></div>")  # fmt: skip
-        parts.append(f'<div class="cards">{"".join(cards)}</div>' if cards else "")
-        parts.append(_by_name(c, (f"aggregates_{group.scale}",), (f"aggregates_{group.scale}",)))
-        parts.append(_by_name(c, (f"comparisons_{group.scale}",), (f"improvement_{group.scale}",)))
-        parts.append(_by_name(c, (), (f"learning_{group.scale}", f"profile_{group.scale}")))
+def _group(c: Contents, group: Group) -> str:
+    cards = [_method_card(group, method) for method in group.aggregates]
+    if group.scale != RAW:
+        cards += [_comparison_card(group, number) for number in range(min(1, len(group.comparisons)))]
+    parts = [f'<div class="cards">{"".join(cards)}</div>'] if cards else []
+    for tables, plots in (
+        (("aggregates",), ("aggregates",)),
+        (("comparisons",), ("improvement",)),
+        ((), ("learning", "profile")),
+    ):
+        parts.append(_named(c, [f"{t}_{group.scale}" for t in tables], [f"{p}_{group.scale}" for p in plots]))
     return "".join(parts)
 
 
-def _by_name(c: Contents, tables: Sequence[str], plots: Sequence[str]) -> str:
-    return "".join(t.html() for t in c.tables if t.name in tables) + "".join(
-        figure_html(p) for p in c.plots if p.name in plots
-    )
+def _method_card(group: Group, method: str) -> str:
+    name = "iqm" if group.scale == HUMAN else "mean"
+    i = group.aggregates[method][name]
+    basis = f"{count(i.n_runs, 'run')} of {count(i.n_tasks, 'task')}, {frames_text(group.frames)}"
+    return _card(label(method), i, f"{METRIC_NAMES[name]} {SCALE_NAMES[group.scale]}", basis)
+
+
+def _comparison_card(group: Group, number: int) -> str:
+    comparison = group.comparisons[number]
+    i = comparison.improvement.overall
+    head = f"{label(comparison.x)} better than {label(comparison.y)}"
+    return _card(head, i, "probability", f"{SCALE_NAMES[group.scale]}, {count(i.n_tasks, 'task')}")
+
+
+def _card(head: str, i: Interval, what: str, basis: str) -> str:
+    known = i.low is not None and i.high is not None
+    spread = f"[{i.low:.3f}, {i.high:.3f}]" if known else f"(no interval: {i.reason})"
+    lines = f"<span>{what} {spread}<br>{basis}</span>"
+    return f'<div class="card"><span>{escape(head)}</span><b>{i.estimate:.3f}</b>{lines}</div>'
+
+
+def _named(c: Contents, tables: Sequence[str], plots: Sequence[str]) -> str:
+    shown = [t.html() for t in c.tables if t.name in tables]
+    return "".join(shown) + "".join(figure_html(p) for p in c.plots if p.name in plots)
 
 
 def figure_html(plot: Plot) -> str:
-    """Return a figure with its title and how to read it."""
+    """Return a figure and how to read it."""
     wide = ' class="wide"' if plot.figure.get_figwidth() > 8 else ""
-    caption = escape(plot.caption)
-    return f'<figure{wide} id="figure-{plot.name}"><div class="frame">{plot.inline_svg()}</div><figcaption>{caption}</figcaption></figure>\n'
+    caption = f"<figcaption>{escape(plot.caption)}</figcaption>"
+    return f'<figure{wide} id="figure-{plot.name}"><div class="frame">{plot.inline_svg()}</div>{caption}</figure>\n'
 
 
 def _coverage(c: Contents) -> str:
@@ -138,18 +165,15 @@ def _coverage(c: Contents) -> str:
     for run in sorted(c.runs, key=lambda r: r.key.seed):
         cells.setdefault((run.key.task, run.key.method), []).append(_coverage_cell(c, run))
     head = "".join(f'<th scope="col">{escape(label(m))}</th>' for m in methods)
-    rows = "".join(
-        f'<tr><th scope="row">{escape(task_label(t))}</th>'
-        + "".join(f"<td>{''.join(cells.get((t, m), []))}</td>" for m in methods)
-        + "</tr>"
-        for t in tasks
-    )
+    rows: list[str] = []
+    for task in tasks:
+        boxes = "".join(f"<td>{''.join(cells.get((task, m), []))}</td>" for m in methods)
+        rows.append(f'<tr><th scope="row">{escape(task_label(task))}</th>{boxes}</tr>')
     states = sorted({run.state for run in c.runs})
-    legend = ", ".join(
-        f'<span class="cell {s}">{MARKS[s]}</span> {s} ({sum(r.state == s for r in c.runs)})' for s in states
-    )
-    return (f'<p class="legend">One box per seed, linked to its run folder: {legend}</p><div class="scroll"><table class="coverage">'
-            f'<thead><tr><th scope="col">Task</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>')  # fmt: skip
+    key = [f'<span class="cell {s}">{MARKS[s] or "K"}</span> {s} ({sum(r.state == s for r in c.runs)})' for s in states]
+    legend = f'<p class="legend">One box per seed K, linked to its run folder: {", ".join(key)}</p>'
+    table = f'<thead><tr><th scope="col">Task</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody>'
+    return f'{legend}<div class="scroll"><table class="coverage">{table}</table></div>'
 
 
 def _coverage_cell(c: Contents, run: LoadedRun) -> str:
@@ -157,7 +181,7 @@ def _coverage_cell(c: Contents, run: LoadedRun) -> str:
     progress = f", {step} of {total} steps" if total else ""
     reason = f", {run.summary['reason']}" if run.summary["reason"] else ""
     hint = escape(f"{run.key.task}, {run.key.method}, seed {run.key.seed}: {run.state}{progress}{reason}")
-    text = f"{run.key.seed}{MARKS[run.state] if run.state != 'done' else ''}"
+    text = f"{run.key.seed}{MARKS[run.state]}"
     if not run.folder.is_dir():
         return f'<span class="cell {run.state}" title="{hint}">{text}</span>'
     target = escape(Path(os.path.relpath(run.folder, c.out)).as_posix())
@@ -167,14 +191,16 @@ def _coverage_cell(c: Contents, run: LoadedRun) -> str:
 def _problems(c: Contents) -> str:
     if not c.problems:
         return "<p>Every file was read without a finding.</p>"
-    shown = list(c.problems)[:500]
-    rows = "".join(
-        f'<tr><th scope="row"><code>{escape(p.path)}</code></th><td style="text-align:left;white-space:normal">{escape(p.reason)}</td></tr>'
-        for p in shown
-    )
-    more = f"<p>… and {len(c.problems) - len(shown)} more in problems.csv.</p>" if len(c.problems) > len(shown) else ""
-    return f'<div class="scroll"><table><thead><tr><th scope="col">Where</th><th scope="col">What</th></tr></thead><tbody>{rows}</tbody></table></div>{more}'
+    rows = [
+        f'<tr><th scope="row"><code>{escape(p.path)}</code></th><td class="text">{escape(p.reason)}</td></tr>'
+        for p in c.problems[:SHOWN_PROBLEMS]
+    ]
+    hidden = len(c.problems) - len(rows)
+    more = f"<p>… and {hidden} more in problems.csv.</p>" if hidden else ""
+    head = '<thead><tr><th scope="col">Where</th><th scope="col">What</th></tr></thead>'
+    return f'<div class="scroll"><table>{head}<tbody>{"".join(rows)}</tbody></table></div>{more}'
 
 
 def _provenance(c: Contents) -> str:
-    return "<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in c.provenance) + "</dl>"
+    rows = [f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in c.provenance]
+    return f"<dl>{''.join(rows)}</dl>"

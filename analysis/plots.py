@@ -6,7 +6,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
@@ -14,7 +13,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from analysis.figure import (
     INK,
     PALETTE,
-    STYLE,
     Look,
     Plot,
     band,
@@ -24,6 +22,7 @@ from analysis.figure import (
     looks,
     new_figure,
     row_labels,
+    style,
 )
 from analysis.resample import Floats
 from analysis.results import HUMAN, RAW, Group, Results
@@ -36,7 +35,7 @@ LINEAR = 10.0  # percentage points around zero that a bar chart shows linearly
 
 def all_plots(results: Results, metrics: Sequence[dict[str, Any]] = ()) -> list[Plot]:
     """Return every figure that the results have data for; `metrics` are the runs' loss and harmony series."""
-    with mpl.rc_context(STYLE):
+    with style():
         look = looks(results.methods)
         found: list[Plot | None] = []
         for group in results.groups:
@@ -179,7 +178,12 @@ def _signed(value: float, _position: int) -> str:
 def _value_labels(axes: Axes, gains: Floats, order: Sequence[int]) -> None:
     for row, k in enumerate(order):
         right = gains[k] >= 0
-        place = {"xytext": (3 if right else -3, 0), "ha": "left" if right else "right"}
         axes.annotate(
-            f"{gains[k]:+.1f}", (gains[k], row), textcoords="offset points", va="center", fontsize=7.5, **place
+            f"{gains[k]:+.1f}",
+            (gains[k], row),
+            xytext=(3 if right else -3, 0),
+            textcoords="offset points",
+            ha="left" if right else "right",
+            va="center",
+            fontsize=7.5,
         )

@@ -12,6 +12,7 @@ from typing import Any
 
 from analysis import guard, load, results, scores, selection, tables
 from analysis.errors import InputError, nearest
+from analysis.table import Table
 from analysis.write import MARKER, write_report
 
 HELP = """usage: python -m analysis.report [key=value ...] [--flag ...]
@@ -189,7 +190,10 @@ def _refuse_overlap(own: Sequence[scores.RunScores], extra: Sequence[scores.RunS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 1 if aggregates were withheld, 2 for wrong input (nothing is written)."""
+    """Run the command line and return its exit code: 0, 1 if aggregates were withheld, 2 for wrong input.
+
+    With 2 nothing is written.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     if "--help" in words or "-h" in words:
         print(HELP)
@@ -208,9 +212,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: Options) -> int:
     settings = results.Settings(
-        options.reference, options.whole("reps", results.Settings.reps, 100), seed=options.whole("bootstrap_seed", 0, 0),
+        options.reference,
+        options.whole("reps", results.Settings.reps, 100),
+        seed=options.whole("bootstrap_seed", 0, 0),
         last=options.whole("last", 1, 1),
-    )  # fmt: skip
+    )
     out = Path(options.settings.get("out", "report"))
     check_out(out)
     material = gather(options)
@@ -256,8 +262,14 @@ def _replace(temporary: Path, out: Path) -> None:
         temporary.rename(out)
 
 
-def _say(options: Options, material: Material, found: results.Results, made: Sequence[tables.Table], out: Path,
-         blocking: Sequence[guard.Finding]) -> None:  # fmt: skip
+def _say(
+    options: Options,
+    material: Material,
+    found: results.Results,
+    made: Sequence[Table],
+    out: Path,
+    blocking: Sequence[guard.Finding],
+) -> None:
     if "json" in options.flags:
         print(json.dumps(as_json(material, found, out), indent=1, allow_nan=False))
     else:
@@ -286,14 +298,27 @@ def as_json(material: Material, found: results.Results, out: Path) -> dict[str, 
         "tasks": found.tasks,
         "withheld": found.withheld,
         "aggregates": [
-            {"scale": g.scale, "method": m, "metric": name, "estimate": i.estimate, "low": i.low, "high": i.high, "n_runs": i.n_runs,
-             "n_tasks": i.n_tasks, "frames": g.frames[1]}
-            for g in found.groups for m, a in g.aggregates.items() for name, i in a.items()
+            {
+                "scale": g.scale,
+                "method": m,
+                "metric": name,
+                "estimate": i.estimate,
+                "low": i.low,
+                "high": i.high,
+                "n_runs": i.n_runs,
+                "n_tasks": i.n_tasks,
+                "frames": g.frames[1],
+            }
+            for g in found.groups
+            for m, a in g.aggregates.items()
+            for name, i in a.items()
         ],
-        "findings": [{"kind": f.kind, "text": f.text, "blocking": f.blocking, "command": f.command} for f in material.findings],
+        "findings": [
+            {"kind": f.kind, "text": f.text, "blocking": f.blocking, "command": f.command} for f in material.findings
+        ],
         "problems": [{"path": p.path, "reason": p.reason} for p in material.problems],
         "states": {state: sum(r.state == state for r in material.selected) for state in load.STATES},
-    }  # fmt: skip
+    }
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def stratified_indices(sizes: Sequence[int], reps: int, stream: Stream, chunk: i
 
 
 def quantiles(values: Floats, probabilities: Sequence[float]) -> Floats:
-    """Return quantiles [len(probabilities), ...] along the first axis, interpolated linearly between order statistics."""
+    """Return quantiles [len(probabilities), ...] along the first axis, linear between order statistics."""
     ordered = np.sort(values, axis=0)
     positions = np.asarray(probabilities) * (len(ordered) - 1)
     below = np.floor(positions).astype(np.intp)

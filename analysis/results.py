@@ -148,8 +148,13 @@ def _scales(tasks: Sequence[str], units: Mapping[str, str], table: Mapping[str, 
     return scales
 
 
-def _group(scale: str, tasks: list[str], methods: Sequence[str], finals: Mapping[tuple[str, str], list[float]],
-           table: Mapping[str, tuple[float, float]]) -> Group | None:  # fmt: skip
+def _group(
+    scale: str,
+    tasks: list[str],
+    methods: Sequence[str],
+    finals: Mapping[tuple[str, str], list[float]],
+    table: Mapping[str, tuple[float, float]],
+) -> Group | None:
     """Return the group of the tasks on which every method with any finished run has one; None without such tasks."""
     present = [m for m in methods if any((m, t) in finals for t in tasks)]
     shared = [t for t in tasks if all((m, t) in finals for m in present)]

@@ -24,7 +24,7 @@ class Interval:
 
 
 def strata(runs: Runs) -> list[Floats]:
-    """Return one checked float array per task; ValueError names the task and run of a NaN, an infinity or an empty task."""
+    """Return one checked float array per task; ValueError names the task and run of what is not a finite number."""
     arrays = [np.asarray(task, np.float64) for task in runs]
     if not arrays:
         raise ValueError("no tasks: there is nothing to aggregate")

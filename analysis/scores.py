@@ -25,8 +25,8 @@ COLUMNS = ("method", "task", "seed", "frames", "score")
 class RunScores:
     """The scores of one run along training: frames [n] ascending, scores [n] finite.
 
-    `complete` is False for a run that has not reached its end. `window` is set where scores are training episodes: the run's
-    score is the mean of those within it; otherwise it is the last evaluation.
+    `complete` is False for a run that has not reached its end. `window` is set where scores are training episodes: the
+    run's score is the mean of those within it; otherwise it is the last evaluation.
     """
 
     method: str
@@ -97,8 +97,11 @@ def bundled(methods: Sequence[str] = PUBLISHED) -> list[RunScores]:
             having = [name for name, entry in known.items() if entry.kind != "means"]
             raise InputError(nearest("published method", method, having))
     found: list[RunScores] = []
-    files = {"evaluations": "atari100k_harmonydream.csv", "training": "atari100k_dreamerv3_2024_ppo.csv",
-             "runs": "atari100k_literature_runs.csv"}  # fmt: skip
+    files = {
+        "evaluations": "atari100k_harmonydream.csv",
+        "training": "atari100k_dreamerv3_2024_ppo.csv",
+        "runs": "atari100k_literature_runs.csv",
+    }
     for kind, file in files.items():
         if any(known[method].kind == kind for method in wanted):
             window = TRAINING_WINDOW if kind == "training" else None

@@ -1,7 +1,7 @@
 """Statistics for few runs on many tasks: aggregates, bootstrap intervals, comparisons, profiles, learning curves.
 
-A small library; it needs NumPy alone. Scores of one method are *runs*: a sequence with one 1-D array per task, one number per
-run (seed) of it. Tasks may have different numbers of runs.
+A small library; it needs NumPy alone. Scores of one method are *runs*: a sequence with one 1-D array per task, one
+number per run (seed) of it. Tasks may have different numbers of runs.
 
     >>> from analysis import stats
     >>> harmony = [[0.9, 1.3, 1.1], [0.2, 0.4, 0.3]]
@@ -11,14 +11,15 @@ run (seed) of it. Tasks may have different numbers of runs.
     >>> result.n_runs, result.n_tasks, result.low < result.estimate < result.high
     (6, 2, True)
 
-One policy holds for ragged data: **every task counts the same, and within a task every run counts the same.** Where single runs
-are pooled (IQM, optimality gap, profiles), a run of a task with n runs has weight 1/n. With equal n these are the usual
-definitions. A NaN or infinity raises ValueError that names task and run: to leave something out is the caller's decision.
-An interval is given only if every task has at least two runs: one run says nothing of the spread between runs, and a
-zero-width interval would claim that it does.
+One policy holds for ragged data: **every task counts the same, and within a task every run counts the same.** Where
+single runs are pooled (IQM, optimality gap, profiles), a run of a task with n runs has weight 1/n. With equal n these
+are the usual definitions. A NaN or infinity raises ValueError that names task and run: to leave something out is the
+caller's decision. An interval is given only if every task has at least two runs: one run says nothing of the spread
+between runs, and a zero-width interval would claim that it does.
 
-Sources: Agarwal et al., "Deep RL at the Edge of the Statistical Precipice", NeurIPS 2021 (IQM, optimality gap, stratified
-bootstrap, probability of improvement, performance profiles). Equal to the numbers of rliable 1.2, which tests/benchmarks checks.
+Sources: Agarwal et al., "Deep RL at the Edge of the Statistical Precipice", NeurIPS 2021 (IQM, optimality gap,
+stratified bootstrap, probability of improvement, performance profiles). Equal to the numbers of rliable 1.2, which
+tests/benchmarks checks.
 """
 
 import math
@@ -34,10 +35,31 @@ from analysis.resample import Floats, Stream, percentile_bounds, stratified_indi
 from analysis.runs import Interval, Runs, check_bootstrap, no_interval, strata
 
 __all__ = [
-    "METRICS", "Curve", "Description", "Interval", "Profile", "Runs", "aggregate", "area_under_curve", "average_rank", "curve",
-    "describe", "difference", "iqm", "mean", "median", "normalise", "optimality_gap", "performance_profile",
-    "probability_of_improvement", "replicates", "signed_rank_test", "student_quantile", "superhuman", "win_tie_loss",
-]  # fmt: skip
+    "METRICS",
+    "Curve",
+    "Description",
+    "Interval",
+    "Profile",
+    "Runs",
+    "aggregate",
+    "area_under_curve",
+    "average_rank",
+    "curve",
+    "describe",
+    "difference",
+    "iqm",
+    "mean",
+    "median",
+    "normalise",
+    "optimality_gap",
+    "performance_profile",
+    "probability_of_improvement",
+    "replicates",
+    "signed_rank_test",
+    "student_quantile",
+    "superhuman",
+    "win_tie_loss",
+]
 
 REPS = 50_000
 
@@ -149,7 +171,7 @@ def median(runs: Runs) -> float:
 def iqm(runs: Runs) -> float:
     """Return the interquartile mean of all runs of all tasks: ⌊N/4⌋ of N pooled values are cut at each end.
 
-    In ragged data a run counts lcm(sizes)/size times in the pool, so that each task has the same number of values in it.
+    In ragged data a run counts lcm(sizes)/size times in the pool, so that all tasks have equally many values in it.
     """
     return _point("iqm", runs)
 
@@ -185,8 +207,9 @@ def replicates(runs: Runs, metrics: Sequence[str], reps: int = REPS, seed: int =
     return {name: np.concatenate(part) for name, part in parts.items()}
 
 
-def aggregate(runs: Runs, metrics: Sequence[str] = tuple(METRICS), *, reps: int = REPS, seed: int = 0,
-              level: float = 0.95) -> dict[str, Interval]:  # fmt: skip
+def aggregate(
+    runs: Runs, metrics: Sequence[str] = tuple(METRICS), *, reps: int = REPS, seed: int = 0, level: float = 0.95
+) -> dict[str, Interval]:
     """Return each metric's estimate with its percentile interval from a bootstrap stratified by task."""
     arrays = strata(runs)
     reason = no_interval(arrays)
@@ -198,8 +221,15 @@ def aggregate(runs: Runs, metrics: Sequence[str] = tuple(METRICS), *, reps: int 
     return found
 
 
-def difference(x: Runs, y: Runs, metrics: Sequence[str] = ("mean", "median", "iqm", "optimality_gap"), *, reps: int = REPS,
-               seed: int = 0, level: float = 0.95) -> dict[str, Interval]:  # fmt: skip
+def difference(
+    x: Runs,
+    y: Runs,
+    metrics: Sequence[str] = ("mean", "median", "iqm", "optimality_gap"),
+    *,
+    reps: int = REPS,
+    seed: int = 0,
+    level: float = 0.95,
+) -> dict[str, Interval]:
     """Return metric(x) - metric(y) with percentile intervals, the runs of x and of y resampled independently."""
     first, second = strata(x), strata(y)
     if len(first) != len(second):
@@ -241,8 +271,8 @@ def performance_profile(
 ) -> Profile:
     """Return the share of runs with score > τ for each τ, every task counting the same.
 
-    How often a run was drawn times whether it exceeds τ is a product of whole numbers, so the matrix product is exact in
-    whatever order it is added.
+    How often a run was drawn times whether it exceeds τ is a product of whole numbers, so the matrix product is exact
+    in whatever order it is added.
     """
     arrays = strata(runs)
     thresholds = np.asarray(taus, np.float64)
@@ -275,12 +305,19 @@ class Curve:
     n_runs: NDArray[np.int64]
 
 
-def curve(steps: ArrayLike, evaluations: Sequence[ArrayLike], metric: str = "iqm", *, reps: int = 2000, seed: int = 0,
-          level: float = 0.95) -> Curve:  # fmt: skip
+def curve(
+    steps: ArrayLike,
+    evaluations: Sequence[ArrayLike],
+    metric: str = "iqm",
+    *,
+    reps: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Curve:
     """Return a metric over steps; `evaluations` holds [runs, steps] per task, NaN where a run has no evaluation (yet).
 
-    A step is left out unless every task has a run there, since otherwise the set of tasks would change along the curve. The
-    same seed at every step keeps runs whole along the curve. Bands are NaN where a task has a single run.
+    A step is left out unless every task has a run there, since otherwise the set of tasks would change along the curve.
+    The same seed at every step keeps runs whole along the curve. Bands are NaN where a task has a single run.
     """
     where = np.asarray(steps, np.float64)
     matrices = [np.asarray(matrix, np.float64) for matrix in evaluations]
@@ -296,7 +333,8 @@ def curve(steps: ArrayLike, evaluations: Sequence[ArrayLike], metric: str = "iqm
         for step, i in rows
     ]
     table = np.array(numbers, np.float64).reshape(-1, 4)
-    return Curve(*(table[:, k].copy() for k in range(4)), np.array([i.n_runs for _, i in rows], np.int64))
+    at, estimate, low, high = (table[:, k].copy() for k in range(4))
+    return Curve(at, estimate, low, high, np.array([i.n_runs for _, i in rows], np.int64))
 
 
 @dataclass(frozen=True)
@@ -328,7 +366,8 @@ def describe(scores: ArrayLike, level: float = 0.95) -> Description:
 def student_quantile(probability: float, freedom: int) -> float:
     """Return the quantile (probability from 1/2 up) of Student's t with a whole number of degrees of freedom.
 
-    The distribution function is a finite sum then; the quantile is found by bisection. Source: Abramowitz & Stegun, 26.7.3-4.
+    The distribution function is a finite sum then; the quantile is found by bisection.
+    Source: Abramowitz & Stegun, 26.7.3-4.
     """
     if not 0.5 <= probability < 1 or freedom < 1:
         raise ValueError(f"a quantile needs 1/2 <= probability < 1 and freedom >= 1, not {probability} and {freedom}")

@@ -17,8 +17,8 @@ METRIC_GROUPS = ("loss/", "harmony/")
 METRIC_BINS = 60
 
 
-def summarise(folder: Path, known_configs: dict[str, Any], new_configs: dict[str, Any]) -> dict[str, Any]:
-    """Return the summary of a run folder; `new_configs` gains its flattened configuration under the summary's config_id.
+def summarise(folder: Path, configs: dict[str, Any]) -> dict[str, Any]:
+    """Return the summary of a run folder; `configs` gains its flattened configuration under its config_id.
 
     Never raises for damaged content: each finding is a (path, reason) in `problems`, and what is sound is kept.
     """
@@ -30,7 +30,7 @@ def summarise(folder: Path, known_configs: dict[str, Any], new_configs: dict[str
     found |= _provenance(run, problems)
     found |= _attempts(run, problems)
     found["metrics"] = _metrics(run, problems)
-    config = _config(run, known_configs, new_configs, problems)
+    config = _config(run, configs, problems)
     found["config_id"] = config[0]
     if not config[0]:
         if found["frames"]:
@@ -173,9 +173,8 @@ def _metrics(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[str, A
     }
 
 
-def _config(run: record.RunDir, known: dict[str, Any], new: dict[str, Any],
-            problems: list[tuple[str, str]]) -> tuple[str, str, int]:  # fmt: skip
-    """Return (id, task, seed); the id is a digest of the file's text without its seed, so equal texts are parsed once."""
+def _config(run: record.RunDir, configs: dict[str, Any], problems: list[tuple[str, str]]) -> tuple[str, str, int]:
+    """Return (id, task, seed); the id is a digest of the text without its seed, so that equal texts are parsed once."""
     try:
         if run.config.stat().st_size > MAX_CONFIG_BYTES:
             problems.append((str(run.config), f"longer than {MAX_CONFIG_BYTES} bytes; the run is left out"))
@@ -191,13 +190,13 @@ def _config(run: record.RunDir, known: dict[str, Any], new: dict[str, Any],
     seed = re.search(r"^seed: (\d+)\s*$", text, re.MULTILINE)
     without = text if seed is None else text[: seed.start()] + text[seed.end() :]
     digest = hashlib.sha256(without.encode()).hexdigest()[:16]
-    flat = known.get(digest)
+    flat = configs.get(digest)
     if flat is None:
         flat = _parse(run.config, text, problems)
         if flat is None:
             return "", "", -1
         flat.pop("seed", None)
-        new[digest] = flat
+        configs[digest] = flat
     if seed is None:
         problems.append((str(run.config), "no line 'seed: K'; the run is left out"))
         return "", "", -1
@@ -206,7 +205,7 @@ def _config(run: record.RunDir, known: dict[str, Any], new: dict[str, Any],
 
 def _parse(path: Path, text: str, problems: list[tuple[str, str]]) -> dict[str, Any] | None:
     try:
-        data = YAML(typ="safe", pure=True).load(text)
+        data: Any = YAML(typ="safe", pure=True).load(text)  # pyright: ignore[reportUnknownMemberType] # untyped
     except (YAMLError, ValueError) as error:
         problems.append((str(path), f"not YAML ({str(error).splitlines()[0]}); the run is left out"))
         return None

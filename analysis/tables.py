@@ -1,15 +1,13 @@
-"""Tables once, written as Markdown, LaTeX (booktabs), CSV and HTML."""
+"""The report's tables: per task, aggregates, comparisons; and the same numbers as machine-readable CSV."""
 
-import csv
-import html
-import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
+from analysis import scores, stats
 from analysis.results import HUMAN, RAW, SUCCESS, Cell, Comparison, Group, Results
 from analysis.runs import Interval
 from analysis.scores import Literature, label
+from analysis.table import Entry, Table, csv_text
 
 DASH = "–"
 METRIC_NAMES = {
@@ -20,101 +18,6 @@ METRIC_NAMES = {
     "superhuman": "Superhuman",
 }
 SCALE_NAMES = {HUMAN: "human-normalised score", SUCCESS: "success rate", RAW: "raw return"}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One cell of a table: its text, what it sorts by, whether it is the best of its row or column."""
-
-    text: str
-    value: float | str | None = None
-    best: bool = False
-    title: str = ""
-
-
-@dataclass
-class Table:
-    """A table with a name (its file's), a title, right-aligned columns after the first, and notes below."""
-
-    name: str
-    title: str
-    columns: list[str]
-    rows: list[list[Entry]]
-    notes: list[str] = field(default_factory=list[str])
-    rules: list[int] = field(default_factory=list[int])  # rows before which a line is drawn
-
-    def markdown(self) -> str:
-        """Return GitHub Markdown, the best in bold."""
-        lines = [
-            "| " + " | ".join(_md(c) for c in self.columns) + " |",
-            "|" + "---|" + "---:|" * (len(self.columns) - 1),
-        ]
-        for row in self.rows:
-            lines.append("| " + " | ".join(f"**{_md(e.text)}**" if e.best else _md(e.text) for e in row) + " |")
-        return (
-            f"**{_md(self.title)}**\n\n" + "\n".join(lines) + "\n" + "".join(f"\n{_md(note)}\n" for note in self.notes)
-        )
-
-    def plain(self) -> str:
-        """Return the table for a terminal, columns aligned, `*` after the best."""
-        texts = [self.columns, *([e.text + ("*" if e.best else "") for e in row] for row in self.rows)]
-        widths = [max(len(row[k]) for row in texts) for k in range(len(self.columns))]
-        lines = [
-            "  ".join(t.ljust(w) if k == 0 else t.rjust(w) for k, (t, w) in enumerate(zip(row, widths, strict=True)))
-            for row in texts
-        ]
-        return "\n".join([self.title, *lines])
-
-    def latex(self) -> str:
-        """Return a LaTeX table for \\usepackage{booktabs}; ASCII only, so that it compiles under any engine."""
-        lines = [r"\begin{table}", r"\centering", rf"\caption{{{_tex(self.title)}}}", rf"\label{{tab:{self.name.replace('_', '-')}}}",
-                 rf"\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}", r"\toprule",
-                 " & ".join(_tex(c) for c in self.columns) + r" \\", r"\midrule"]  # fmt: skip
-        for number, row in enumerate(self.rows):
-            if number in self.rules:
-                lines.append(r"\midrule")
-            lines.append(" & ".join(rf"\textbf{{{_tex(e.text)}}}" if e.best else _tex(e.text) for e in row) + r" \\")
-        lines += [r"\bottomrule", r"\end{tabular}"]
-        lines += [rf"\par\smallskip{{\footnotesize {_tex(note)}}}" for note in self.notes]
-        return "\n".join([*lines, r"\end{table}", ""])
-
-    def csv(self) -> str:
-        """Return CSV with the shown texts."""
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows([e.text for e in row] for row in self.rows)
-        return stream.getvalue()
-
-    def html(self) -> str:
-        """Return a sortable HTML table; cells carry their sort value."""
-        head = "".join(f'<th scope="col"><button type="button">{html.escape(c)}</button></th>' for c in self.columns)
-        body = "".join("<tr>" + "".join(self._td(e, k) for k, e in enumerate(row)) + "</tr>\n" for row in self.rows)
-        notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in self.notes)
-        caption = f"<caption>{html.escape(self.title)}</caption>"
-        return (f'<div class="scroll"><table class="sortable" id="table-{self.name}">{caption}<thead><tr>{head}</tr></thead>'
-                f"<tbody>\n{body}</tbody></table></div>{notes}\n")  # fmt: skip
-
-    def _td(self, entry: Entry, column: int) -> str:
-        value = "" if entry.value is None else f' data-value="{html.escape(str(entry.value))}"'
-        hint = f' title="{html.escape(entry.title)}"' if entry.title else ""
-        tag = 'th scope="row"' if column == 0 else "td"
-        text = html.escape(entry.text)
-        return f"<{tag}{value}{hint}>{f'<strong>{text}</strong>' if entry.best else text}</{tag.split()[0]}>"
-
-
-def _md(text: str) -> str:
-    return text.replace("|", "\\|").replace("*", "\\*")
-
-
-_TEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "−": "$-$", "×": r"$\times$",
-        "ε": r"$\epsilon$", "≥": r"$\geq$", "≤": r"$\leq$", "Δ": r"$\Delta$", "<": r"$<$", ">": r"$>$", "·": r"$\cdot$",
-        "τ": r"$\tau$", "’": "'", "…": r"\ldots{}", "→": r"$\rightarrow$", "⌊": r"$\lfloor$", "⌋": r"$\rfloor$"}  # fmt: skip
-
-
-def _tex(text: str) -> str:
-    return "".join(_TEX.get(c, c if c.isascii() else "?") for c in text)
 
 
 def number(value: float) -> str:
@@ -199,14 +102,14 @@ def _per_task_notes(results: Results, literature: bool) -> list[str]:
         notes.append("Normalised = (score − random) / (human − random), of the mean over runs.")
     if literature:
         notes.append(
-            "Columns of other publications are means per task as published; their runs share no protocol with the others."
+            "Columns of other publications are means as published; their runs share no protocol with the others."
         )
     return notes
 
 
 def aggregates(results: Results, group: Group, literature: Sequence[Literature] = ()) -> Table:
     """Return the aggregates with intervals per method, the best of each column in bold."""
-    metrics = list(next(iter(group.aggregates.values()), {}))
+    metrics = list(next(iter(group.aggregates.values())))
     columns = ["Method", *(METRIC_NAMES[m] for m in metrics), "Runs", "Tasks"]
     best = {m: _best([a[m].estimate for a in group.aggregates.values()], m) for m in metrics}
     rows: list[list[Entry]] = []
@@ -233,8 +136,6 @@ def _best(estimates: Sequence[float], metric: str) -> float:
 
 
 def _literature_row(entry: Literature, group: Group, metrics: Sequence[str], reference: str) -> list[Entry]:
-    from analysis import scores, stats
-
     missing = [t for t in group.tasks if t not in entry.means]
     row = [Entry(entry.method.label, entry.method.label)]
     has_runs = all(t in entry.runs for t in group.tasks)
@@ -255,25 +156,33 @@ def _aggregate_notes(results: Results, group: Group) -> list[str]:
     reasons = {i.reason for found in group.aggregates.values() for i in found.values() if i.reason}
     if len(reasons) < len(group.methods):
         notes.append(
-            f"Brackets: {s.level:.0%} percentile intervals of {s.reps} bootstrap samples, runs resampled within tasks (seed {s.seed})."
+            f"Brackets: {s.level:.0%} percentile intervals of {s.reps} bootstrap samples, runs resampled within tasks "
+            f"(seed {s.seed})."
         )
     if reasons:
         notes.append(f"No interval where {' or '.join(sorted(reasons))}: the spread between runs is unknown.")
     if group.scale == HUMAN:
         notes.append(reference_note(s.reference))
         if group.frames[1] < 390_000 or len(group.tasks) < 26:
-            notes.append(f"These are {len(group.tasks)} of 26 games at {frames_text(group.frames)}: not comparable with Atari-100k "
-                         "figures, which take 26 games at 400k frames.")  # fmt: skip
+            notes.append(
+                f"These are {len(group.tasks)} of 26 games at {frames_text(group.frames)}: not comparable with "
+                "Atari-100k figures, which take 26 games at 400k frames."
+            )
     return notes
 
 
 def reference_note(kind: str) -> str:
     """Return the line under a table of normalised scores that explains which references were used."""
     if kind == "integer":
-        return ("References rounded to integers, as in the HarmonyDream paper's headline (136.5% mean, 67.1% median for its published "
-                "runs); exact ones (--reference exact, the default) give 136.4% and 67.05%.")  # fmt: skip
-    return ("References with one decimal; rounded to integers (--reference integer), as in the HarmonyDream paper's headline, the mean of "
-            "its published runs is 136.5% instead of 136.4% and the median 67.1% (67.05%).")  # fmt: skip
+        return (
+            "References rounded to integers, as in the HarmonyDream paper's headline (136.5% mean, 67.1% median for "
+            "its published runs); exact ones (--reference exact, the default) give 136.4% and 67.05%."
+        )
+    return (
+        "References with one decimal. With references rounded to integers (--reference integer), as in the "
+        "HarmonyDream paper's headline, its published runs have a mean of 136.5% instead of 136.4%; the median "
+        "stays 67.1% (67.05%)."
+    )
 
 
 def comparisons(results: Results, group: Group) -> Table:
@@ -298,8 +207,10 @@ def comparisons(results: Results, group: Group) -> Table:
         rows.append(
             [*row, Entry(f"{c.wins}/{c.ties}/{c.losses}", c.wins), Entry(_p_text(c.p_value), c.p_value), Entry(ranks)]
         )
-    notes = ["P(X > Y): probability that a run of X beats a run of Y on a random task, ties counting half. Wins by the mean over runs. "
-             "Signed-rank: Wilcoxon's exact two-sided test on the tasks' differences of means."]  # fmt: skip
+    notes = [
+        "P(X > Y): probability that a run of X beats a run of Y on a random task, ties counting half. "
+        "Wins by the mean over runs. Signed-rank: Wilcoxon's exact two-sided test on the tasks' differences of means."
+    ]
     title = f"Comparisons on {count(len(group.tasks), 'task')} ({SCALE_NAMES[group.scale]})"
     return Table(f"comparisons_{group.scale}", title, columns, rows, notes)
 
@@ -328,26 +239,19 @@ def aggregates_csv(results: Results) -> str:
     for group in results.groups:
         for method, found in group.aggregates.items():
             for name, i in found.items():
-                rows.append(
-                    [
-                        method,
-                        name,
-                        i.estimate,
-                        _blank(i.low),
-                        _blank(i.high),
-                        i.n_runs,
-                        i.n_tasks,
-                        group.frames[1],
-                        group.scale,
-                    ]
-                )
+                tail = [i.n_runs, i.n_tasks, group.frames[1], group.scale]
+                rows.append([method, name, i.estimate, _blank(i.low), _blank(i.high), *tail])
     return csv_text(["method", "metric", "estimate", "low", "high", "n_runs", "n_tasks", "frames", "scale"], rows)
 
 
 def per_task_csv(results: Results) -> str:
     """Return per_task.csv: method, task, n, mean, std, normalised, frames, unit."""
-    rows = [[m, t, c.n, c.mean, _blank(c.std), _blank(c.normalised), c.frames[1], results.units[t]]
-            for m in results.methods for t in results.tasks if (c := results.cells.get((m, t)))]  # fmt: skip
+    rows = [
+        [m, t, c.n, c.mean, _blank(c.std), _blank(c.normalised), c.frames[1], results.units[t]]
+        for m in results.methods
+        for t in results.tasks
+        if (c := results.cells.get((m, t)))
+    ]
     return csv_text(["method", "task", "n", "mean", "std", "normalised", "frames", "unit"], rows)
 
 
@@ -369,19 +273,16 @@ def _comparison_rows(group: Group, c: Comparison) -> list[Sequence[object]]:
     rows += [
         [*pair, f"difference_{n}", i.estimate, _blank(i.low), _blank(i.high), *tail] for n, i in c.differences.items()
     ]
-    single = {"wins": c.wins, "ties": c.ties, "losses": c.losses, "signed_rank_p": c.p_value,
-              "average_rank_x": group.average_rank[c.x], "average_rank_y": group.average_rank[c.y]}  # fmt: skip
+    single = {
+        "wins": c.wins,
+        "ties": c.ties,
+        "losses": c.losses,
+        "signed_rank_p": c.p_value,
+        "average_rank_x": group.average_rank[c.x],
+        "average_rank_y": group.average_rank[c.y],
+    }
     return rows + [[*pair, name, value, "", "", *tail] for name, value in single.items()]
 
 
 def _blank(value: float | None) -> object:
     return "" if value is None or math.isnan(value) else value
-
-
-def csv_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return a CSV file's text."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return stream.getvalue()

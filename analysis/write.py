@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from analysis import plots, results, scores, tables
 from analysis.load import LoadedRun
 from analysis.page import Contents, render
+from analysis.table import Table, csv_text
 
 if TYPE_CHECKING:
     from analysis.report import Material
@@ -22,25 +23,52 @@ MARKER = "report.json"
 FORMATS = ("png", "pdf", "svg")
 
 
-def write_report(folder: Path, out: Path, material: "Material", found: results.Results, made: Sequence[tables.Table],
-                 flags: AbstractSet[str]) -> None:  # fmt: skip
+def write_report(
+    folder: Path,
+    out: Path,
+    material: "Material",
+    found: results.Results,
+    made: Sequence[Table],
+    flags: AbstractSet[str],
+) -> None:
     """Write every file of the report; `out` is where the folder will lie, for the links into run folders."""
-    metrics = [{"method": r.key.method, "task": r.key.task, "seed": r.key.seed, "series": r.summary["metrics"]}
-               for r in material.selected if r.summary["metrics"]]  # fmt: skip
+    metrics = [
+        {"method": r.key.method, "task": r.key.task, "seed": r.key.seed, "series": r.summary["metrics"]}
+        for r in material.selected
+        if r.summary["metrics"]
+    ]
     drawn = [] if "no-figures" in flags else plots.all_plots(found, metrics)
     texts = {
         "aggregates.csv": tables.aggregates_csv(found),
         "per_task.csv": tables.per_task_csv(found),
         "comparisons.csv": tables.comparisons_csv(found),
-        "problems.csv": tables.csv_text(["path", "reason"], [[p.path, p.reason] for p in material.problems]),
+        "problems.csv": csv_text(["path", "reason"], [[p.path, p.reason] for p in material.problems]),
         "coverage.csv": _coverage_csv(material),
     }
     for table in made:
-        texts |= {f"tables/{table.name}.{kind}": text for kind, text in
-                  (("md", table.markdown()), ("tex", table.latex()), ("csv", table.csv()), ("html", table.html()))}  # fmt: skip
+        texts |= {
+            f"tables/{table.name}.{kind}": text
+            for kind, text in (
+                ("md", table.markdown()),
+                ("tex", table.latex()),
+                ("csv", table.csv()),
+                ("html", table.html()),
+            )
+        }
     title, lead = _headings(material, found)
-    contents = Contents(title, lead, found, made, drawn, material.findings, material.problems, material.selected,
-                        _provenance(material, found), out.absolute(), "force" in flags)  # fmt: skip
+    contents = Contents(
+        title,
+        lead,
+        found,
+        made,
+        drawn,
+        material.findings,
+        material.problems,
+        material.selected,
+        _provenance(material, found),
+        out.absolute(),
+        "force" in flags,
+    )
     texts["index.html"] = render(contents)
     texts["report.md"] = _markdown(contents)
     texts[MARKER] = (
@@ -69,11 +97,20 @@ def _headings(material: "Material", found: results.Results) -> tuple[str, str]:
 
 
 def _coverage_csv(material: "Material") -> str:
-    rows = [[r.key.task, r.key.method, r.key.seed, r.state, r.summary["env_steps"], r.summary["total_env_steps"], r.summary["reason"],
-             len(r.scores.frames)] for r in material.selected]  # fmt: skip
-    return tables.csv_text(
-        ["task", "method", "seed", "state", "env_steps", "total_env_steps", "reason", "evaluations"], rows
-    )
+    rows = [
+        [
+            r.key.task,
+            r.key.method,
+            r.key.seed,
+            r.state,
+            r.summary["env_steps"],
+            r.summary["total_env_steps"],
+            r.summary["reason"],
+            len(r.scores.frames),
+        ]
+        for r in material.selected
+    ]
+    return csv_text(["task", "method", "seed", "state", "env_steps", "total_env_steps", "reason", "evaluations"], rows)
 
 
 def _markdown(c: Contents) -> str:
@@ -122,8 +159,10 @@ def _provenance(material: "Material", found: results.Results) -> list[tuple[str,
 
 def _study_provenance(material: "Material") -> list[tuple[str, str]]:
     runs, plan = material.selected, (material.study.plan if material.study else None) or {}
-    rows = [("Code", _counted(r.summary["code"] or "unknown" for r in runs if r.state == "done")),
-            ("Devices", _counted(r.summary["device"] or "unknown" for r in runs if r.state == "done"))]  # fmt: skip
+    rows = [
+        ("Code", _counted(r.summary["code"] or "unknown" for r in runs if r.state == "done")),
+        ("Devices", _counted(r.summary["device"] or "unknown" for r in runs if r.state == "done")),
+    ]
     packages = Counter(str(r.summary["packages"]) for r in runs if r.summary["packages"])
     for text, n in packages.most_common(3):
         named: dict[str, Any] = json.loads(text)
@@ -148,12 +187,8 @@ def device_hours(runs: Sequence[LoadedRun], plan: dict[str, Any]) -> str:
     wasted: Counter[str] = Counter()
     for run in runs:
         wasted.update({reason: seconds / 3600 for reason, seconds in run.summary["wasted_seconds"].items()})
-    estimate = plan.get("estimate")
-    hours = (
-        next((estimate[key] for key in ("gpu_hours", "device_hours", "hours") if key in estimate), None)
-        if isinstance(estimate, dict)
-        else None
-    )
+    estimate = cast("dict[str, Any]", plan["estimate"]) if isinstance(plan.get("estimate"), dict) else {}
+    hours = next((estimate[key] for key in ("gpu_hours", "device_hours", "hours") if key in estimate), None)
     if isinstance(hours, (int, float)):
         estimated = f"estimated {hours:.2f} when planned"
     else:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from agent import record
 from agent.config import METHODS, config_hash, dump_yaml, make_config
@@ -19,7 +20,7 @@ def curve(task: str, method: str, seed: int, number: int) -> float:
 
 def write_run(
     study: Path, key: RunKey, *, evaluations: int = 4, planned: int = 4, every: int = 400, frames_per_step: int = 4,
-    state: str = "done", overrides: dict[str, object] | None = None, code: str = "tree-a", success: bool = False,
+    state: str = "done", overrides: dict[str, Any] | None = None, code: str = "tree-a", success: bool = False,
     metrics: bool = False, score: Callable[[str, str, int, int], float] = curve, reason: str | None = None,
     gpu_seconds: float = 36.0,
 ) -> RunDir:  # fmt: skip
@@ -36,8 +37,15 @@ def write_run(
     )
     for number in range(1, evaluations + 1):
         mean = score(key.task, key.method, key.seed, number)
-        row = {"env_steps": number * every, "frames": number * every * frames_per_step, "mean": mean, "episodes": [mean - 1, mean + 1],
-               "lengths": [5, 5], "metric": "return", "walltime_s": 1.5 * number}  # fmt: skip
+        row: dict[str, Any] = {
+            "env_steps": number * every,
+            "frames": number * every * frames_per_step,
+            "walltime_s": 1.5 * number,
+            "metric": "return",
+            "mean": mean,
+            "episodes": [mean - 1, mean + 1],
+            "lengths": [5, 5],
+        }
         if success:
             row |= {"success": min(1.0, number / 5), "successes": [0, 1], "metric": "success"}
         record.append_row(run.scores, row)
@@ -48,7 +56,7 @@ def write_run(
     number, attempt = run.new_attempt()
     record.write_json(
         attempt / "attempt.json",
-        {  # fmt: skip
+        {
             "attempt": number,
             "started": 1000.0,
             "ended": 1000.0 + 2 * gpu_seconds,
@@ -90,12 +98,12 @@ def write_plan(study: Path, keys: Iterable[RunKey]) -> None:
 
 def write_study(
     study: Path, tasks: Sequence[str] = ("atari_pong", "atari_boxing", "catch"),
-    methods: Sequence[str] = ("dreamerv3", "harmony_dreamerv3"), seeds: int = 2, **options: object,
+    methods: Sequence[str] = ("dreamerv3", "harmony_dreamerv3"), seeds: int = 2, **options: Any,
 ) -> list[RunKey]:  # fmt: skip
     """Write a finished study with its plan and return its runs."""
     keys = [RunKey(task, method, seed) for seed in range(seeds) for task in tasks for method in methods]
     study.mkdir(parents=True, exist_ok=True)
     write_plan(study, keys)
     for key in keys:
-        write_run(study, key, **options)  # type: ignore[arg-type]
+        write_run(study, key, **options)
     return keys

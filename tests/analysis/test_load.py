@@ -12,6 +12,8 @@ from analysis.errors import InputError
 from analysis.load import LoadedStudy, load_study
 from tests.analysis.studies import write_plan, write_run, write_study
 
+LEFT_OUT = "is expected; this evaluation is left out"
+
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,12 +74,15 @@ def test_an_empty_scores_file_of_a_finished_run_is_damage(study: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ({"frames": "8000", "mean": 1.0}, "frames is '8000', a whole number is expected; this evaluation is left out"),
-        ({"frames": 8000, "mean": "nan"}, "the score is 'nan', a finite number is expected; this evaluation is left out"),
-        ({"frames": 8000, "mean": None}, "the score is None, a finite number is expected; this evaluation is left out"),
-        ({"frames": True, "mean": 1.0}, "frames is True, a whole number is expected; this evaluation is left out"),
+        ({"frames": "8000", "mean": 1.0}, f"frames is '8000', a whole number {LEFT_OUT}"),
+        ({"frames": 8000, "mean": "nan"}, f"the score is 'nan', a finite number {LEFT_OUT}"),
+        ({"frames": 8000, "mean": None}, f"the score is None, a finite number {LEFT_OUT}"),
+        ({"frames": True, "mean": 1.0}, f"frames is True, a whole number {LEFT_OUT}"),
         ({"frames": 6400, "mean": 1.0}, "a second evaluation at 6400 frames; the first one counts"),
-        ({"frames": 8000, "mean": 3.0, "episodes": [1.0, 2.0]}, "its mean says 3 but its episodes average 1.5; the stated mean counts"),
+        (
+            {"frames": 8000, "mean": 3.0, "episodes": [1.0, 2.0]},
+            "its mean says 3 but its episodes average 1.5; the stated mean counts",
+        ),
     ],
 )  # fmt: skip
 def test_an_odd_evaluation_is_listed_by_place_and_reason(study: Path, row: dict[str, object], reason: str) -> None:
@@ -153,9 +158,9 @@ def test_a_second_call_reads_only_what_changed(study: Path, monkeypatch: pytest.
     read: list[Path] = []
     original = analysis.load.summarise
 
-    def counting(path: Path, *rest: dict[str, object]) -> dict[str, object]:
+    def counting(path: Path, configs: dict[str, object]) -> dict[str, object]:
         read.append(path)
-        return original(path, *rest)
+        return original(path, configs)
 
     monkeypatch.setattr(analysis.load, "summarise", counting)
     first = load_study(study)
