@@ -65,7 +65,8 @@ class Gym(Replayed):
         entry = find(env_id, module)
         self._picture, self._size = obs == "render", size
         try:
-            self._env = gymnasium.make(entry, render_mode="rgb_array" if self._picture else None)
+            how: dict[str, Any] = {"render_mode": "rgb_array"} if self._picture else {}
+            self._env = gymnasium.make(entry, disable_env_checker=True, **how)
         except (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError) as error:
             raise EnvironmentUnavailable(f"gym_{env_id} needs a package that is not installed: {error}") from error
         spec = EnvSpec(self._entries(env_id), self._action(env_id), repeat)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from agent.config import ConfigError, suite_of, validate_task
-from agent.envs.base import SEED_LIMIT, Env, EnvFactory, EnvironmentUnavailable, check_seed
+from agent.envs.base import SEED_LIMIT, Env, EnvironmentUnavailable, check_seed
 from agent.schema import EnvSettings
 
 TRAINING, EVALUATION = 0, 1
@@ -47,7 +47,7 @@ def make(task: str, settings: EnvSettings, seed: int, restart: int = 0) -> Env:
     return getattr(import_module(module), kind)(*arguments, **getattr(settings, suite).model_dump())
 
 
-def factories(task: str, settings: EnvSettings, seed: int, count: int, purpose: int = TRAINING) -> list[EnvFactory]:
+def factories(task: str, settings: EnvSettings, seed: int, count: int, purpose: int = TRAINING) -> list[partial[Env]]:
     """Return `count` factories for a run's environments, for training or evaluation, seeds distinct and repeatable."""
     draws = np.random.SeedSequence((check_seed(seed), purpose)).generate_state(count) % SEED_LIMIT
     return [partial(make, task, settings, int(draw)) for draw in draws]

@@ -1,5 +1,7 @@
 """Gymnasium environments: spaces, scaling, limits, seeds, and state by playing again."""
 
+from typing import Any
+
 import gymnasium
 import numpy as np
 import pytest
@@ -44,6 +46,12 @@ def probe(observation_space, action_space=None, kind=Probe, **settings):
     return Gym(name, 0, **settings)
 
 
+def taken(env):
+    """Return the action that reached the environment inside."""
+    inside: Any = env._env.unwrapped
+    return inside.taken
+
+
 VECTOR = spaces.Box(-1.0, 1.0, (3,), np.float32)
 
 
@@ -67,7 +75,7 @@ def test_continuous_actions_are_scaled_to_their_bounds():
     env.reset()
     for action, expected in (([-1, -1], [-2, 0]), ([1, 1], [2, 10]), ([0, 0.5], [0, 7.5]), ([-9, 9], [-2, 10])):
         env.step(np.array(action))
-        np.testing.assert_allclose(env._env.unwrapped.taken, expected)
+        np.testing.assert_allclose(taken(env), expected)
     assert env.spec.action == BoxAction(2)
 
 
@@ -75,14 +83,14 @@ def test_unbounded_actions_are_passed_as_they_are():
     env = probe(VECTOR, spaces.Box(-np.inf, np.inf, (2,), np.float32))
     env.reset()
     env.step(np.array([0.5, -0.25]))
-    np.testing.assert_array_equal(env._env.unwrapped.taken, [0.5, -0.25])
+    np.testing.assert_array_equal(taken(env), [0.5, -0.25])
 
 
 def test_discrete_actions_start_where_the_space_starts():
     env = probe(VECTOR, spaces.Discrete(3, start=5))
     env.reset()
     env.step(2)
-    assert env._env.unwrapped.taken == 7
+    assert taken(env) == 7
 
 
 @pytest.mark.parametrize(
