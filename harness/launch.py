@@ -29,6 +29,7 @@ from harness.study import (
     write_configs,
     write_plan,
 )
+from harness.watch import watch_pools
 
 FLAGS = {
     "dry-run": Flag("show the plan, the jobs and their cost; submit and write nothing"),
@@ -78,8 +79,22 @@ def plan_order(study: Study, grid: Grid, command: Command, runs: list[Run]) -> O
     profile = choice.profile
     wanted = grid.pack if "pack" in command.settings or profile.pack is None else profile.pack
     mode = grid.pack_mode or profile.pack_mode or "vmap"
-    packs = packing.plan_packs(runs, wanted, mode, packing.gpu_memory_gb(profile))
-    return Order(study, runs, packs, profile, parse_jobs(command, profile), choice.note)
+    memory = memory_gb(profile)
+    note = choice.note
+    if wanted == "auto" and memory is None:
+        note = "\n".join(
+            filter(None, [note, "pack=auto: one run per job, as no GPU's memory is known (cluster.gpu_mem_gb=)"])
+        )
+    packs = packing.plan_packs(runs, wanted, mode, memory)
+    return Order(study, runs, packs, profile, parse_jobs(command, profile), note)
+
+
+def memory_gb(profile: Profile) -> float | None:
+    """Return the memory of the GPU that a job gets in GiB, None without one or where it is not known."""
+    if profile.kind == "local" and profile.gpus and profile.gpu_mem_gb is None:
+        gpu = jobenv.find_gpu()
+        return gpu.memory_gb if gpu else None
+    return packing.gpu_memory_gb(profile) if profile.gpus else None
 
 
 def to_launch(states: Sequence[RunState]) -> set[str]:
@@ -144,7 +159,7 @@ def describe(order: Order, rates: Any) -> list[str]:
     else:
         options = submit.parameters(profile, f"hb-{order.study.name}-…", len(order.packs))
         lines.append("sbatch: " + " ".join(f"--{k}" if v is True else f"--{k}={v}" for k, v in options.items()))
-    if profile.gpus and (memory := packing.gpu_memory_gb(profile)):
+    if memory := memory_gb(profile):
         worst = max(order.packs, key=lambda pack: pack.processes)
         fraction = jobenv.memory_fraction(worst.processes, memory)
         lines.append(f"memory: each process gets {fraction:.1%} of a {memory:g} GiB GPU, {worst.processes} on it")
@@ -250,9 +265,7 @@ def _report(command: Command, order: Order, made: Launch | None, states: Sequenc
     where = f"pool of {order.jobs_at_once} at once" if made.local else f"Slurm, job {first_id(made)}"
     print(f"{len(order.runs)} runs in {len(order.packs)} jobs handed to {where}; code {made.data['tree']['code_tree']}")
     if made.local and "detach" not in command.flags:
-        from harness.watch import watch_pool
-
-        return watch_pool(order.study, made, selectors)
+        return watch_pools(order.study, [made], selectors)
     print(f"next: python -m harness.status {selectors} --watch")
     return 0
 

@@ -11,18 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import ConfigError
-from agent.record import write_json
+from agent.record import RecordError, read_json, write_json
 from harness import hours, packing, profiles, snapshot
 from harness.command import Command, Flag, run
 from harness.diagnose import Diagnosis, Retry
 from harness.failure_texts import Reason
 from harness.grid import Run, parse_pack, parse_pack_mode
-from harness.launch import Order, first_id, follow_up, parse_jobs, recover, submit_order
+from harness.launch import Order, first_id, follow_up, memory_gb, parse_jobs, recover, submit_order
 from harness.profiles import Profile, widen
 from harness.state import RunState, State, filter_states, overview
 from harness.status import chosen_states
-from harness.study import Study, read_configs, select, study_of
+from harness.study import Launch, Study, read_configs, select, study_of
 from harness.table import ends
+from harness.watch import watch_pools
 
 FLAGS = {
     "state": Flag("only runs in these states or with these reasons of their end, as in failed,timeout,oom", "LIST"),
@@ -190,21 +191,25 @@ def walltime_min(state: RunState, run_: Run, had: int) -> int:
 def resubmit(command: Command) -> int:
     """Continue the selected runs that ended undone."""
     study = study_of(command)
-    chosen = select(command, study.planned())
+    chosen = [run.name for run in select(command, study.planned())]
     selectors = follow_up(command, study)
-    dry = "dry-run" in command.flags
-    if dry:
-        return _plan_and_submit(command, study, [p.name for p in chosen], selectors, dry=True)
+    if "dry-run" in command.flags:
+        return _plan_and_submit(command, study, chosen)[0]
     with study.lock():
         recover(study)
-        return _plan_and_submit(command, study, [p.name for p in chosen], selectors, dry=False)
+        code, made = _plan_and_submit(command, study, chosen)
+    pools = [launch for launch in made if launch.local]
+    if not pools or "detach" in command.flags:
+        print(f"next: python -m harness.status {selectors}" + (" --watch" if made else ""))
+        return code
+    return watch_pools(study, pools, selectors) or code
 
 
-def _plan_and_submit(command: Command, study: Study, names: Sequence[str], selectors: str, *, dry: bool) -> int:
+def _plan_and_submit(command: Command, study: Study, names: Sequence[str]) -> tuple[int, list[Launch]]:
+    selectors, dry = follow_up(command, study), "dry-run" in command.flags
     states = [state for state in overview(study).runs if state.run.name in set(names)]
     take, left = choose(states, command)
-    runs = read_configs(study, [state.run for state in take])
-    by_name = {r.name: r for r in runs}
+    by_name = {r.name: r for r in read_configs(study, [state.run for state in take])}
     missing = [state.run.name for state in take if state.run.name not in by_name]
     take = [state for state in take if state.run.name in by_name]
     planned, fixes = groups(study, take, command) if take else [], list[Fix]()
@@ -220,13 +225,10 @@ def _plan_and_submit(command: Command, study: Study, names: Sequence[str], selec
         print(f"left: {line}")
     if missing:
         print(f"left: {len(missing)} runs that were never launched; python -m harness.launch {selectors}")
-    submitted = 0
-    for group in planned:
-        submitted += _submit(study, group, by_name, selectors, dry=dry)
-    if not submitted:
+    launches = [_submit(study, group, by_name, dry=dry) for group in planned]
+    if not planned:
         print("nothing to resubmit" + (": everything left needs its cause removed, then --new-code" if left else ""))
-    print(f"next: python -m harness.status {selectors}" + (" --watch" if submitted else ""))
-    return 1 if left else 0
+    return (1 if left else 0), [launch for launch in launches if launch is not None]
 
 
 def _counted(fixes: Sequence[Fix]) -> list[tuple[str, int]]:
@@ -234,23 +236,30 @@ def _counted(fixes: Sequence[Fix]) -> list[tuple[str, int]]:
     return [(text, texts.count(text)) for text in dict.fromkeys(texts)]
 
 
-def _submit(study: Study, group: Group, by_name: dict[str, Run], selectors: str, *, dry: bool) -> int:
+def _submit(study: Study, group: Group, by_name: dict[str, Run], *, dry: bool) -> Launch | None:
     runs = [by_name[state.run.name] for state in group.states]
-    packs = packing.plan_packs(runs, group.pack, group.mode, packing.gpu_memory_gb(group.profile))
+    packs = packing.plan_packs(runs, group.pack, group.mode, memory_gb(group.profile))
     order = Order(study, runs, packs, group.profile, group.jobs_at_once)
     verb = "would be" if dry else "are"
     where = f"cluster={group.profile.name}, code {group.tree['code_tree']}"
     print(f"{len(runs)} runs in {len(packs)} jobs {verb} resubmitted ({where})")
     for state in group.states[:5]:
-        step = state.status.env_steps if state.status else 0
-        print(f"  {state.run.name}: was {state.label}, at step {step}")
+        print(f"  {state.run.name}: was {state.label}; {_from_where(study, state)}")
     if dry:
-        return len(runs)
+        return None
     for state in group.states:
         close_attempt(study, state)
     made = submit_order(order, group.grid, group.code, group.tree)
     print(f"pool of {order.jobs_at_once} at once" if made.local else f"Slurm job {first_id(made)}")
-    return len(runs)
+    return made
+
+
+def _from_where(study: Study, state: RunState) -> str:
+    try:
+        saved = read_json(study.run(state.run.name).checkpoint / "latest.json")
+    except RecordError as error:
+        return f"its checkpoint is damaged ({error})"
+    return f"continues from step {saved['env_steps']}" if saved and "env_steps" in saved else "begins anew"
 
 
 def close_attempt(study: Study, state: RunState) -> None:

@@ -72,7 +72,23 @@ def summary(states: Sequence[RunState]) -> str:
     counts = Counter(state.label for state in states)
     parts = [f"{counts[k]} {k}" for k in sorted(counts, key=lambda x: (ORDER.index(x) if x in ORDER else 9, x))]
     share = sum(map(progress, states)) / len(states) if states else 0.0
-    return f"{len(states)} runs: {', '.join(parts)} ({share:.0%} of all steps)"
+    left = time_left(states)
+    pace = f", about {duration(left)} at the present pace" if left is not None else ""
+    return f"{len(states)} runs: {', '.join(parts)} ({share:.0%} of all steps{pace})"
+
+
+def time_left(states: Sequence[RunState]) -> float | None:
+    """Return seconds until all unfinished runs are done at the speed of those running, None while that is unknown.
+
+    A run that has not begun counts as long as the others are on average.
+    """
+    totals = [s.status.total_env_steps for s in states if s.status and s.status.total_env_steps]
+    speed = sum(state.steps_per_s for state in states)
+    if not totals or speed <= 0:
+        return None
+    mean = sum(totals) / len(totals)
+    open_runs = [state for state in states if state.live]
+    return sum((1 - progress(s)) * ((s.status.total_env_steps if s.status else 0) or mean) for s in open_runs) / speed
 
 
 def ends(states: Sequence[RunState]) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from agent.record import read_json
 from harness import pool
@@ -50,20 +51,19 @@ def _lines(look: Callable[[], Overview], view: Overview, going: Callable[[Overvi
         view = look()
 
 
-def watch_pool(study: Study, launch: Launch, selectors: str) -> int:
-    """Follow a local pool to its end and return 0 when its runs are complete; Ctrl-C stops the pool itself."""
-    names = {name for pack in launch.packs for name in pack}
+def watch_pools(study: Study, launches: Sequence[Launch], selectors: str) -> int:
+    """Follow local pools to their end and return 0 when their runs are complete; Ctrl-C stops the pools themselves."""
+    names = {name for launch in launches for pack in launch.packs for name in pack}
     runs = [run for run in study.planned() if run.name in names]
 
-    def pool_alive(view: Overview) -> bool:
-        state = read_json(launch.folder / "pool.json")
-        return state is not None and pool.is_alive(state)
+    def going(view: Overview) -> bool:
+        return any(_alive(launch) is not None for launch in launches)
 
     try:
-        watch(lambda: overview(study, runs), f"{study.path} on this machine (Ctrl-C stops it)", pool_alive, REDRAW_S)
+        watch(lambda: overview(study, runs), f"{study.path} on this machine (Ctrl-C stops it)", going, REDRAW_S)
     except KeyboardInterrupt:
         print("\nstopping: the runs write their checkpoints …", flush=True)
-        _stop(launch)
+        _stop(launches)
         print(summary(overview(study, runs).runs))
         print(f"to go on: python -m harness.resubmit {selectors}")
         return 130
@@ -74,13 +74,16 @@ def watch_pool(study: Study, launch: Launch, selectors: str) -> int:
     return 1 if any(state.diagnosis for state in view.runs) else 0
 
 
-def _stop(launch: Launch) -> None:
+def _alive(launch: Launch) -> dict[str, Any] | None:
     state = read_json(launch.folder / "pool.json")
-    if state is None or not pool.ask_to_stop(state):
-        return
+    return state if state is not None and pool.is_alive(state) else None
+
+
+def _stop(launches: Sequence[Launch]) -> None:
+    for launch in launches:
+        state = _alive(launch)
+        if state is not None:
+            pool.ask_to_stop(state)
     deadline = time.monotonic() + STOP_WAIT_S
-    while time.monotonic() < deadline:
-        state = read_json(launch.folder / "pool.json")
-        if state is None or not pool.is_alive(state):
-            return
+    while any(_alive(launch) for launch in launches) and time.monotonic() < deadline:
         time.sleep(0.2)

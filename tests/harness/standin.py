@@ -30,7 +30,7 @@ def train(run: RunDir, stopped: list[int]) -> int:
     total = int(re.search(r"(?m)^  steps: (\d+)", run.config.read_text())[1]) // 10  # pyright: ignore[reportOptionalSubscript]
     lease = Lease.claim(run, job_id=os.environ.get("HARMONY_BENCH_JOB_ID"))
     saved = run.checkpoint / "latest.json"
-    step = json.loads(saved.read_text())["step"] if saved.exists() else 0
+    step = json.loads(saved.read_text())["env_steps"] if saved.exists() else 0
     keep_rows(run.scores, lambda row: row["env_steps"] <= step)
     status = Status(total_env_steps=total, started=time.time(), attempt=run.attempt_numbers()[-1], env_steps=step)
     print("environment", json.dumps({k: v for k, v in os.environ.items() if k.startswith(("JAX", "XLA", "HARMONY"))}))
@@ -56,10 +56,10 @@ def train(run: RunDir, stopped: list[int]) -> int:
         if step % EVERY == 0:
             append_row(run.scores, {"env_steps": step, "frames": step, "mean": 1.0, "episodes": [1.0], "lengths": [1]})
             run.checkpoint.mkdir(exist_ok=True)
-            write_json(saved, {"step": step})
+            write_json(saved, {"env_steps": step})
         if stopped:
             run.checkpoint.mkdir(exist_ok=True)
-            write_json(saved, {"step": step})
+            write_json(saved, {"env_steps": step})
             tell("stopped", "stopped", f"asked to stop at step {step}")
             lease.release()
             return 75
