@@ -102,9 +102,10 @@ class Launch:
 
 @dataclass(frozen=True)
 class Study:
-    """A study's folder."""
+    """A study's folder, and the grid it was asked for by, as typed."""
 
     path: Path
+    grid: str = ""
 
     @property
     def name(self) -> str:
@@ -129,7 +130,7 @@ class Study:
         """Return the plan; ConfigError with the command that makes one when there is none."""
         plan = read_plan(self.path)
         if plan is None:
-            raise ConfigError(_no_study(self.path))
+            raise ConfigError(_no_study(self.path, self.grid or self.name))
         return plan
 
     def planned(self) -> list[Planned]:
@@ -170,11 +171,11 @@ class Study:
             lease.release()
 
 
-def _no_study(path: Path) -> str:
+def _no_study(path: Path, grid: str) -> str:
     others = [folder.name for folder in path.parent.iterdir()] if path.parent.is_dir() else []
     studies = [name for name in others if plan_path(path.parent / name).is_file()]
     hint = f"{nearest(path.name, studies, 'study')}" if studies else f"there is no study in {path.parent}"
-    return f"{path}: {hint}; start one with python -m harness.launch grid={path.name}"
+    return f"{path}: {hint}; start one with python -m harness.launch grid={grid}"
 
 
 def runs_folder(command: Command) -> Path:
@@ -194,7 +195,7 @@ def study_of(command: Command) -> Study:
         safe_name(name, "study")
     except RecordError as error:
         raise ConfigError(str(error)) from error
-    study = Study(runs_folder(command) / name)
+    study = Study(runs_folder(command) / name, command.settings.get("grid", ""))
     if "grid" in command.settings and read_plan(study.path) is None:
         grid_path(command.settings["grid"])  # a mistyped grid is better told as such
     return study
