@@ -10,13 +10,17 @@ host_name() {  # slurmctld insists on the host's own name, and listens on what t
 slurm_is() { [[ $(printf '%s\n%s\n' "$1" "$(slurmctld -V | awk '{print $2}')" | sort -V | head -n1) == "$1" ]]; }  # at least that version
 
 cgroup() {  # v1 where the memory and freezer hierarchies can be written; else Slurm polls memory and kills by itself
-    local want=${HARMONY_BENCH_SLURM_CGROUP:-auto}
-    case $want in
-        v1 | none) echo "$want" ;;
+    case ${HARMONY_BENCH_SLURM_CGROUP:-auto} in
+        v1 | none) echo "$HARMONY_BENCH_SLURM_CGROUP" ;;
         auto) if [[ -w /sys/fs/cgroup/memory/tasks && -w /sys/fs/cgroup/freezer/tasks && -w /sys/fs/cgroup/cpuset/tasks ]] \
                 && ! slurm_is 25.05; then echo v1; else echo none; fi ;;
-        *) die "HARMONY_BENCH_SLURM_CGROUP is '$want'; it can be auto, v1 or none" ;;
     esac
+}
+
+check_settings() {
+    [[ ${HARMONY_BENCH_SLURM_CGROUP:-auto} =~ ^(auto|v1|none)$ ]] \
+        || die "HARMONY_BENCH_SLURM_CGROUP is '$HARMONY_BENCH_SLURM_CGROUP'; it can be auto, v1 or none"
+    [[ $PORT =~ ^[0-9]{4,5}$ ]] || die "HARMONY_BENCH_SLURM_PORT is '$PORT'; a port number is expected"
 }
 
 make_folders() {

@@ -14,6 +14,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "slurm" / "testcluster"
+PAIR = """
+tasks: [catch]
+preset: [catch, debug]
+methods: [dreamerv3, harmony_dreamerv3]
+seeds: 1
+agent: {run: {steps: 400}}
+"""
 PROGRAMS = ("slurmctld", "slurmd", "slurmdbd", "mariadbd", "munged", "sbatch")
 
 
@@ -49,9 +56,15 @@ class Cluster:
         return text_of("sbatch", "--parsable", "--output=/dev/null", *options, f"--wrap={script}").strip()
 
     def clear(self) -> None:
-        """Cancel everything and wait until the queue is empty."""
-        text_of("scancel", "--user=root", check=False)
-        wait_until(lambda: not text_of("squeue", "--noheader"), 30, "an empty queue")
+        """Cancel everything but the studies that run beside all tests, and wait until it is gone."""
+
+        def others() -> set[str]:
+            rows = text_of("squeue", "--noheader", "--format=%A %j").splitlines()
+            return {row.split()[0] for row in rows if not row.split()[1].startswith("hb-beside")}
+
+        if others():
+            text_of("scancel", *others(), check=False)
+        wait_until(lambda: not others(), 30, "an empty queue")
 
 
 @dataclass(frozen=True)
@@ -172,7 +185,7 @@ class Stand:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir()
-        for name in ("sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo"):
+        for name in ("sbatch", "squeue", "sacct", "scontrol", "scancel"):
             self.answer(name, 'exec "$real" "$@"')
 
     def answer(self, name: str, script: str) -> None:

@@ -1,14 +1,16 @@
 """The real Slurm of slurm/testcluster: started once where it can be, and the tests skip where it cannot."""
 
+import json
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.slurm.cluster import PROGRAMS, SCRIPT, Cluster, Lab, environment, make_tree
+from tests.slurm.cluster import PAIR, PROGRAMS, SCRIPT, Cluster, Lab, environment, make_tree
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +47,27 @@ def cluster(running_cluster: Cluster) -> Iterator[Cluster]:
 def lab(cluster: Cluster, tmp_path: Path) -> Lab:
     """A copy of the code in which training is the cheap stand-in."""
     return Lab(make_tree(tmp_path, cheap=True), environment())
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Studies whose events take minutes of waiting: launched before all tests, looked at by the last."""
+
+    lab: Lab
+
+
+@pytest.fixture(scope="session")
+def beside(running_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Beside:
+    """Two studies on n4 that reach their time limit of a minute: one hears the signal before it, one does not."""
+    lab = Lab(make_tree(tmp_path_factory.mktemp("beside"), cheap=True), environment())
+    words = ("cluster=test", "cluster.walltime_min=1", "cluster.slurm.nodelist=n4")
+    for name, tick_s, more in (
+        ("beside-graceful", 4, "cluster.partition=short"),
+        ("beside-hard", 12, "cluster.slurm.signal=B:URG@1"),  # a signal that says nothing to the job
+    ):
+        lab.grid(name, PAIR)
+        lab.run("launch", f"grid={name}", *words, more, env={"CHEAP": json.dumps({"tick_s": tick_s})})
+    return Beside(lab)
 
 
 @pytest.fixture

@@ -1,0 +1,116 @@
+"""Slurm's commands failing on demand: what a real Slurm does only on bad days."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.cluster import PAIR, Lab, Stand, check_study, slack, text_of
+
+pytestmark = pytest.mark.slurm
+
+RUNS = ("catch/dreamerv3/seed-0", "catch/harmony_dreamerv3/seed-0")
+TIMED_OUT = "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation' >&2; exit 1"
+SLOW = {"CHEAP": '{"tick_s": 1}'}
+FAST = {"CHEAP": '{"tick_s": 0.05}'}
+
+
+@pytest.fixture
+def stand(tmp_path: Path) -> Stand:
+    return Stand(tmp_path / "stand")
+
+
+def test_jobs_that_slurm_took_though_sbatch_timed_out_are_found_by_their_name(lab: Lab, stand: Stand) -> None:
+    stand.answer("sbatch", f'"$real" "$@" >/dev/null; {TIMED_OUT}')
+    lab.grid("pair", PAIR)
+    launched = lab.run("launch", "grid=pair", "cluster=test", env=FAST | stand.env)
+    assert "2 runs in 2 jobs handed to Slurm" in launched.out
+    assert stand.calls().count("sbatch") == 1
+    lab.wait_all("pair", "done", 60)
+    check_study(lab.study("pair"))
+
+
+def test_a_time_out_without_jobs_is_told_after_looking_and_a_relaunch_submits(lab: Lab, stand: Stand) -> None:
+    stand.answer("sbatch", TIMED_OUT)
+    lab.grid("pair", PAIR)
+    refused = lab.run("launch", "grid=pair", "cluster=test", env=stand.env, code=1)
+    assert "nothing was submitted" in refused.err
+    assert "Socket timed out" in refused.err
+    assert stand.calls().count("squeue") > 5
+    lab.run("launch", "grid=pair", "cluster=test", env=FAST)
+    lab.wait_all("pair", "done", 60)
+
+
+def test_a_submission_in_doubt_is_not_repeated_before_slurm_can_be_asked(lab: Lab, stand: Stand) -> None:
+    stand.answer("sbatch", f'"$real" --begin=now+20 "$@" >/dev/null; {TIMED_OUT}')
+    stand.answer("squeue", "exit 1")
+    lab.grid("pair", PAIR)
+    doubt = lab.run("launch", "grid=pair", "cluster=test", env=FAST | stand.env, code=1)
+    assert "Slurm cannot be asked whether it took the jobs" in doubt.err
+    assert "nothing is submitted twice" in doubt.err
+    again = lab.run("launch", "grid=pair", "cluster=test", env=stand.env, code=1)
+    assert "Slurm cannot be asked" in again.err
+    stand.calls()
+    stand.answer("squeue", 'exec "$real" "$@"')
+    found = lab.run("launch", "grid=pair", "cluster=test", env=stand.env)
+    assert "nothing is missing" in found.out
+    assert "sbatch" not in stand.calls()
+    lab.wait_all("pair", "done", 60)
+    check_study(lab.study("pair"))
+
+
+def test_a_failed_question_kills_nothing_and_submits_nothing_twice(lab: Lab, stand: Stand) -> None:
+    lab.grid("pair", PAIR)
+    lab.run("launch", "grid=pair", "cluster=test", env=SLOW)
+    lab.wait_running("pair")
+    for broken in (("squeue",), ("sacct",), ("squeue", "sacct")):
+        for name in ("squeue", "sacct"):
+            stand.answer(name, "exit 1" if name in broken else 'exec "$real" "$@"')
+        shown = lab.run("status", "grid=pair", env=stand.env)
+        assert "2 running" in shown.out
+        assert f"{broken[0]} failed with exit code 1" in shown.out + shown.err
+        assert "nothing is missing" in lab.run("launch", "grid=pair", "cluster=test", env=stand.env).out
+        assert "nothing to resubmit" in lab.run("resubmit", "grid=pair", env=stand.env).out
+    assert "sbatch" not in stand.calls()
+    lab.wait_all("pair", "done", 90)
+    check_study(lab.study("pair"))
+
+
+def test_waiting_jobs_stay_known_while_slurm_does_not_answer(lab: Lab, stand: Stand) -> None:
+    lab.grid("pair", PAIR)
+    lab.run("launch", "grid=pair", "cluster=test", "cluster.slurm.hold=true")
+    stand.answer("squeue", "exit 1")
+    shown = lab.run("status", "grid=pair", env=stand.env)
+    assert "2 unknown" in shown.out
+    assert "nothing is missing" in lab.run("launch", "grid=pair", "cluster=test", env=stand.env).out
+
+
+def test_a_hanging_controller_is_given_up_and_said(lab: Lab, stand: Stand) -> None:
+    stand.answer("scontrol", "echo 'slurm_load_ctl_conf error: Unable to contact slurm controller' >&2; exit 1")
+    lab.grid("pair", PAIR)
+    refused = lab.run("launch", "grid=pair", "cluster=test", env=stand.env, code=1)
+    assert "nothing was submitted: scontrol failed with exit code 1" in refused.err
+    assert refused.seconds < 5 * slack()
+    assert stand.calls() == ["scontrol"]
+
+
+def test_cancelling_while_slurm_does_not_answer_says_so_and_running_jobs_still_hear_of_it(
+    lab: Lab, stand: Stand
+) -> None:
+    lab.grid("pair", PAIR)
+    lab.run("launch", "grid=pair", "cluster=test", env=SLOW)
+    lab.wait_running("pair")
+    stand.answer("scancel", "echo 'scancel: error: Unable to contact slurm controller' >&2; exit 1")
+    failed = lab.run("cancel", "grid=pair", env=stand.env, code=1)
+    assert "the runs are marked as cancelled, but scancel failed" in failed.err
+    lab.wait_all("pair", "cancelled", 60)
+    lab.run("resubmit", "grid=pair", "--state", "cancelled", env=FAST)
+    lab.wait_all("pair", "done", 60)
+    check_study(lab.study("pair"))
+
+
+def test_launching_from_inside_a_job_works(lab: Lab) -> None:
+    lab.grid("pair", PAIR)
+    inside = {"SLURM_JOB_ID": "1", "SLURM_CPUS_PER_TASK": "64", "SLURM_MEM_PER_CPU": "999999", "SBATCH_PARTITION": "no"}
+    lab.run("launch", "grid=pair", "cluster=test", env=FAST | inside)
+    lab.wait_all("pair", "done", 60)
+    assert text_of("squeue", "--noheader", "--name=no") == ""
