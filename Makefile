@@ -70,6 +70,15 @@ demo: venv
 	@launched=0; $(BIN)/python -m harness.launch grid=demo || launched=$$?; \
 	$(BIN)/python -m analysis.report grid=demo; exit $$launched
 
+# The cluster stays up afterwards; `eval "$(slurm/testcluster env)"` points a shell at it.
+slurm-demo: venv
+	@command -v slurmctld slurmdbd munged mariadbd >/dev/null || slurm/testcluster install
+	@slurm/testcluster start >/dev/null; eval "$$(slurm/testcluster env)"; \
+	$(BIN)/python -m harness.launch grid=catch study=slurm-demo cluster=test; \
+	watched=0; $(BIN)/python -m harness.status study=slurm-demo --watch || watched=$$?; \
+	$(BIN)/python -m analysis.report grid=slurm-demo || watched=$$?; \
+	echo "the cluster is still up; stop it with: slurm/testcluster stop"; exit $$watched
+
 test: dev
 	$(BIN)/python -m pytest $(PYTEST)
 
