@@ -72,11 +72,11 @@ demo: venv
 
 # The cluster stays up afterwards; `eval "$(slurm/testcluster env)"` points a shell at it.
 slurm-demo: venv
-	@command -v slurmctld slurmdbd munged mariadbd >/dev/null || slurm/testcluster install
+	@for program in slurmctld slurmdbd munged mariadbd; do command -v $$program >/dev/null; done || slurm/testcluster install
 	@slurm/testcluster start >/dev/null; eval "$$(slurm/testcluster env)"; \
 	$(BIN)/python -m harness.launch grid=catch study=slurm-demo cluster=test; \
 	watched=0; $(BIN)/python -m harness.status study=slurm-demo --watch || watched=$$?; \
-	$(BIN)/python -m analysis.report grid=slurm-demo || watched=$$?; \
+	$(BIN)/python -m analysis.report study=slurm-demo || watched=$$?; \
 	echo "the cluster is still up; stop it with: slurm/testcluster stop"; exit $$watched
 
 test: dev
