@@ -3,7 +3,7 @@
 Indices come from the raw stream of PCG64, which NumPy promises never to change (its bounded-integer routines carry no
 such promise), are exactly uniform (surplus bytes are thrown away, not folded), and are one byte each, so a chunk of
 replicates stays in cache. Everything computed from them uses sorting, selection, and sums of exact integers or sums
-in a fixed order: no BLAS, whose order of additions depends on the processor.
+in a fixed order; where BLAS is used, whose order of additions depends on the processor, the summands are whole numbers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -74,10 +74,10 @@ def stratified_indices(sizes: Sequence[int], reps: int, stream: Stream, chunk: i
 
 def quantiles(values: Floats, probabilities: Sequence[float]) -> Floats:
     """Return quantiles [len(probabilities), ...] along the first axis, linear between order statistics."""
-    ordered = np.sort(values, axis=0)
-    positions = np.asarray(probabilities) * (len(ordered) - 1)
+    positions = np.asarray(probabilities) * (len(values) - 1)
     below = np.floor(positions).astype(np.intp)
-    above = np.minimum(below + 1, len(ordered) - 1)
+    above = np.minimum(below + 1, len(values) - 1)
+    ordered = np.partition(values, np.unique(np.concatenate([below, above])), axis=0)
     weight = (positions - below).reshape(-1, *[1] * (ordered.ndim - 1))
     step = weight * (ordered[above] - ordered[below])
     return ordered[below] + step

@@ -23,14 +23,14 @@ tests/benchmarks checks.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.compare import average_rank, probability_of_improvement, signed_rank_test, win_tie_loss
+from analysis.metrics import METRICS, Pool, Sample
 from analysis.resample import Floats, Stream, percentile_bounds, stratified_indices
 from analysis.runs import Interval, Runs, check_bootstrap, no_interval, strata
 
@@ -71,82 +71,6 @@ def normalise(scores: ArrayLike, random: float, human: float) -> Floats:
     return (np.asarray(scores, np.float64) - random) / (human - random)
 
 
-class Sample:
-    """Replicates [reps, sum of runs] of one method's runs, with what several metrics need of them computed once."""
-
-    def __init__(self, values: Floats, sizes: Sequence[int]) -> None:
-        self.values = values
-        self.sizes = tuple(sizes)
-        self.n_tasks = len(sizes)
-        self.equal = len(set(sizes)) == 1
-
-    def task_sums(self, values: Floats) -> Floats:
-        """Return sums over the runs of each task [reps, tasks], added in the order of the runs."""
-        if self.equal:
-            cube = values.reshape(len(values), self.n_tasks, -1)
-            total = cube[:, :, 0].copy()
-            for run in range(1, cube.shape[2]):
-                total += cube[:, :, run]
-            return total
-        starts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]])
-        return np.add.reduceat(values, starts, axis=1)
-
-    @cached_property
-    def task_means(self) -> Floats:
-        """Return each task's mean over its runs [reps, tasks]."""
-        return self.task_sums(self.values) / np.asarray(self.sizes, np.float64)
-
-    @cached_property
-    def multiplicities(self) -> NDArray[np.int64]:
-        """Return how often each run counts [sum of runs] so that all tasks count the same: lcm(sizes) / size."""
-        common = math.lcm(*self.sizes)
-        return np.repeat([common // n for n in self.sizes], self.sizes).astype(np.int64)
-
-
-def _mean(sample: Sample) -> Floats:
-    return sample.task_means.sum(axis=1) / sample.n_tasks
-
-
-def _median(sample: Sample) -> Floats:
-    ordered = np.sort(sample.task_means, axis=1)
-    half = sample.n_tasks // 2
-    return ordered[:, half].copy() if sample.n_tasks % 2 else (ordered[:, half - 1] + ordered[:, half]) / 2
-
-
-def _iqm(sample: Sample) -> Floats:
-    if sample.equal:
-        n = sample.values.shape[1]
-        cut = n // 4
-        return np.sort(sample.values, axis=1)[:, cut : n - cut].sum(axis=1) / (n - 2 * cut)
-    order = np.argsort(sample.values, axis=1, kind="stable")
-    ordered = np.take_along_axis(sample.values, order, axis=1)
-    upper = np.cumsum(sample.multiplicities[order], axis=1)
-    total = int(upper[0, -1])
-    cut = total // 4
-    kept = np.diff(np.clip(upper, cut, total - cut), axis=1, prepend=cut)
-    return (ordered * kept).sum(axis=1) / (total - 2 * cut)
-
-
-def _optimality_gap(sample: Sample) -> Floats:
-    capped = np.minimum(sample.values, 1.0)
-    if sample.equal:
-        return 1.0 - capped.sum(axis=1) / capped.shape[1]
-    return 1.0 - (sample.task_sums(capped) / np.asarray(sample.sizes, np.float64)).sum(axis=1) / sample.n_tasks
-
-
-def _superhuman(sample: Sample) -> Floats:
-    return (sample.task_means > 1.0).sum(axis=1).astype(np.float64)
-
-
-METRICS: dict[str, Callable[[Sample], Floats]] = {
-    "mean": _mean,
-    "median": _median,
-    "iqm": _iqm,
-    "optimality_gap": _optimality_gap,
-    "superhuman": _superhuman,
-}
-
-
 def _metric(name: str) -> Callable[[Sample], Floats]:
     if name not in METRICS:
         raise ValueError(f"unknown metric '{name}'; there are {', '.join(METRICS)}")
@@ -155,7 +79,7 @@ def _metric(name: str) -> Callable[[Sample], Floats]:
 
 def _point(name: str, runs: Runs) -> float:
     arrays = strata(runs)
-    return float(_metric(name)(Sample(np.concatenate(arrays)[None], [len(a) for a in arrays]))[0])
+    return float(_metric(name)(Pool(arrays).itself())[0])
 
 
 def mean(runs: Runs) -> float:
@@ -186,12 +110,6 @@ def superhuman(runs: Runs) -> int:
     return int(_point("superhuman", runs))
 
 
-def _samples(arrays: Sequence[Floats], reps: int, stream: Stream) -> Iterator[Sample]:
-    pool, sizes = np.concatenate(arrays), [len(a) for a in arrays]
-    for indices in stratified_indices(sizes, reps, stream):
-        yield Sample(pool.take(indices), sizes)
-
-
 def replicates(runs: Runs, metrics: Sequence[str], reps: int = REPS, seed: int = 0, key: int = 0) -> dict[str, Floats]:
     """Return for each metric its value [reps] on bootstrap samples: runs drawn with replacement within each task.
 
@@ -201,7 +119,9 @@ def replicates(runs: Runs, metrics: Sequence[str], reps: int = REPS, seed: int =
     arrays = strata(runs)
     parts: dict[str, list[Floats]] = {name: [] for name in metrics}
     functions = {name: _metric(name) for name in metrics}
-    for sample in _samples(arrays, reps, Stream(seed, key)):
+    pool = Pool(arrays)
+    for indices in stratified_indices(pool.sizes, reps, Stream(seed, key)):
+        sample = Sample(pool, indices)
         for name, function in functions.items():
             parts[name].append(function(sample))
     return {name: np.concatenate(part) for name, part in parts.items()}
@@ -276,22 +196,21 @@ def performance_profile(
     """
     arrays = strata(runs)
     thresholds = np.asarray(taus, np.float64)
-    pool, sizes = np.concatenate(arrays), [len(a) for a in arrays]
-    weights = Sample(pool[None], sizes).multiplicities
-    above = (pool[:, None] > thresholds).astype(np.float64) * weights[:, None]
-    total = float(weights.sum())
+    pool = Pool(arrays)
+    above = (pool.values[:, None] > thresholds).astype(np.float64) * pool.multiplicities[:, None]
+    n, total = len(pool.values), float(pool.multiplicities.sum())
     low = high = None
     if not no_interval(arrays):
         check_bootstrap(reps)
         parts: list[Floats] = []
-        for indices in stratified_indices(sizes, reps, Stream(seed, 0)):
-            flat = (indices + np.arange(len(indices))[:, None] * len(pool)).ravel()
-            counts = np.bincount(flat, minlength=len(indices) * len(pool)).reshape(len(indices), -1)
+        for indices in stratified_indices(pool.sizes, reps, Stream(seed, 0)):
+            flat = (indices + np.arange(len(indices))[:, None] * n).ravel()
+            counts = np.bincount(flat, minlength=len(indices) * n).reshape(len(indices), n)
             parts.append(counts.astype(np.float64) @ above)
         low, high = percentile_bounds(np.concatenate(parts) / total, level)
     means = np.array([array.mean() for array in arrays])
     task_share = (means[:, None] > thresholds).sum(axis=0) / len(arrays)
-    return Profile(thresholds, above.sum(axis=0) / total, task_share, low, high, len(pool), len(arrays))
+    return Profile(thresholds, above.sum(axis=0) / total, task_share, low, high, n, len(arrays))
 
 
 @dataclass(frozen=True)

@@ -51,12 +51,17 @@ class Table:
         return "\n".join([self.title, *lines])
 
     def latex(self) -> str:
-        """Return a LaTeX table for \\usepackage{booktabs}; ASCII only, so that it compiles under any engine."""
+        """Return a LaTeX table for \\usepackage{booktabs,graphicx}; in ASCII, so that every engine compiles it.
+
+        It is shrunk to the line's width where it is wider.
+        """
         lines = [
+            "% needs \\usepackage{booktabs,graphicx}",
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{_tex(self.title)}}}",
             rf"\label{{tab:{self.name.replace('_', '-')}}}",
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             rf"\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}",
             r"\toprule",
             " & ".join(_tex(c) for c in self.columns) + r" \\",
@@ -66,7 +71,7 @@ class Table:
             if number in self.rules:
                 lines.append(r"\midrule")
             lines.append(" & ".join(rf"\textbf{{{_tex(e.text)}}}" if e.best else _tex(e.text) for e in row) + r" \\")
-        lines += [r"\bottomrule", r"\end{tabular}"]
+        lines += [r"\bottomrule", r"\end{tabular}}"]
         lines += [rf"\par\smallskip{{\footnotesize {_tex(note)}}}" for note in self.notes]
         return "\n".join([*lines, r"\end{table}", ""])
 

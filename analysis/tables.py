@@ -43,9 +43,10 @@ def frames_text(span: tuple[int, int]) -> str:
 
 def interval_text(interval: Interval, digits: int = 3) -> str:
     """Return `0.607 [0.552, 0.680]`, or the estimate alone where there is no interval."""
-    if interval.low is None or interval.high is None:
-        return f"{interval.estimate:.{digits}f}"
-    return f"{interval.estimate:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+    text = f"{interval.estimate:.{digits}f}"
+    if interval.low is not None and interval.high is not None:
+        text += f" [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+    return text.replace("-", "−")
 
 
 def task_label(task: str) -> str:
