@@ -88,6 +88,16 @@ lint: dev
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+slurm-demo: venv
+	@for program in sbatch slurmctld slurmd slurmdbd munged mariadbd; do \
+	  command -v $$program >/dev/null || { slurm/testcluster install >/dev/null; break; }; \
+	done; \
+	trap 'slurm/testcluster stop' EXIT; \
+	eval "$$(slurm/testcluster start)"; \
+	$(BIN)/python -m harness.launch grid=demo tasks=catch cluster=test study=slurm-demo agent.run.steps=1000; \
+	$(BIN)/python -m harness.status grid=demo tasks=catch study=slurm-demo --watch; \
+	$(BIN)/python -m analysis.report grid=demo study=slurm-demo
+
 bench: dev
 	@$(BIN)/python -m tests.benchmarks
 

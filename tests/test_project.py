@@ -14,7 +14,6 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ("3.11", "3.12", "3.13")
-PAGES = sorted(page.relative_to(ROOT) for page in ROOT.glob("*.md"))
 
 
 def tracked(*patterns: str) -> list[Path]:
@@ -22,6 +21,9 @@ def tracked(*patterns: str) -> list[Path]:
     words = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns]
     listed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
     return [ROOT / name for name in listed if name and (ROOT / name).is_file()]
+
+
+PAGES = sorted(page.relative_to(ROOT) for page in tracked("*.md"))
 
 
 def pins() -> list[Requirement]:
