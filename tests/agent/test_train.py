@@ -12,7 +12,8 @@ from agent import record, train
 from agent.config import make_config
 from agent.record import RunDir
 
-QUICK = ["--configs", "debug", "--task", "catch", "env.catch.size=8", "run.steps=120", "run.eval_every=60"]
+TINY = ["--configs", "debug", "--task", "catch", "env.catch.size=8"]
+QUICK = [*TINY, "run.steps=120", "run.eval_every=60"]
 
 
 def errors(capsys, *words):
@@ -109,20 +110,9 @@ def test_runs_of_a_pack_may_differ_in_seed_and_method_only(capsys, tmp_path):
     assert "no such file; --runs takes folders that launch prepared" in errors(capsys, "--runs", str(tmp_path / "d"))
 
 
-def command(folder, *words):
-    return [
-        sys.executable,
-        "-m",
-        "agent.train",
-        *QUICK,
-        "--seed",
-        "0",
-        "--harmony",
-        "True",
-        "--logdir",
-        str(folder),
-        *words,
-    ]
+def command(folder, settings, *words):
+    base = [sys.executable, "-m", "agent.train", *settings, "--seed", "0", "--harmony", "True"]
+    return [*base, "--logdir", str(folder), *words]
 
 
 def wait_for(run, env_steps, process):
@@ -142,8 +132,8 @@ def wait_for(run, env_steps, process):
 def test_a_signalled_run_continues_where_it_was(tmp_path, number):
     run = RunDir(tmp_path / "run")
     environ = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path.parent / "cache")}
-    long = ["run.steps=20000", "run.checkpoint_every_s=0.2", "run.eval_every=100"]
-    process = subprocess.Popen(command(run.path, *long), env=environ, stdout=-1, stderr=-1, text=True)
+    long = [*TINY, "run.steps=20000", "run.checkpoint_every_s=0.2", "run.eval_every=100"]
+    process = subprocess.Popen(command(run.path, long), env=environ, stdout=-1, stderr=-1, text=True)
     wait_for(run, 200, process)
     process.send_signal(number)
     _, err = process.communicate(timeout=120)
@@ -156,7 +146,7 @@ def test_a_signalled_run_continues_where_it_was(tmp_path, number):
     saved = record.read_json(run.checkpoint / "latest.json")
     assert saved is not None
     assert saved["env_steps"] >= 100
-    process = subprocess.Popen(command(run.path, *long), env=environ, stdout=-1, stderr=-1, text=True)
+    process = subprocess.Popen(command(run.path, long), env=environ, stdout=-1, stderr=-1, text=True)
     wait_for(run, saved["env_steps"] + 100, process)
     process.terminate()
     process.communicate(timeout=120)
@@ -170,12 +160,14 @@ def test_a_signalled_run_continues_where_it_was(tmp_path, number):
 @pytest.mark.slow
 def test_the_command_of_the_readme_runs_to_its_end_and_answers_when_repeated(tmp_path):
     run = RunDir(tmp_path / "run")
-    first = subprocess.run(command(run.path, "--jax.prealloc", "False"), capture_output=True, text=True, check=True)
+    first = subprocess.run(
+        command(run.path, QUICK, "--jax.prealloc", "False"), capture_output=True, text=True, check=True
+    )
     assert f"{run.path}: complete at 120 steps, final score" in first.stdout
     provenance = record.read_json(run.provenance)
     assert provenance is not None
     assert provenance["packages"]["jax"]
     assert provenance["device"] == "cpu"
-    again = subprocess.run(command(run.path), capture_output=True, text=True, check=True)
+    again = subprocess.run(command(run.path, QUICK), capture_output=True, text=True, check=True)
     assert again.stdout == first.stdout
     assert len(run.attempt_numbers()) == 1
