@@ -10,8 +10,9 @@ from agent.record import write_json
 from harness import slurm
 from harness.command import Command, SubmissionError, run
 from harness.launch import follow_up
+from harness.plan import select
 from harness.state import RunState, State, overview
-from harness.study import Launch, select, study_of
+from harness.study import Launch, study_of
 
 
 def cancel(command: Command) -> int:

@@ -14,21 +14,13 @@ from harness import hours, jobenv, packing, pool, profiles, snapshot, submit
 from harness.command import Command, Flag, run
 from harness.diagnose import Retry
 from harness.environments import check_environments
-from harness.grid import Grid, Run, configure, expand, load_grid
+from harness.grid import Grid, Run, configure, expand
+from harness.grid_file import load_grid
 from harness.packing import Pack
+from harness.plan import check_same, check_writable, write_configs, write_plan
 from harness.profiles import Profile
 from harness.state import RunState, State, overview
-from harness.study import (
-    Launch,
-    Study,
-    check_same,
-    check_writable,
-    new_launch,
-    runs_folder,
-    study_of,
-    write_configs,
-    write_plan,
-)
+from harness.study import Launch, Study, new_launch, runs_folder, study_of
 from harness.watch import watch_pools
 
 FLAGS = {

@@ -10,8 +10,9 @@ from typing import TextIO
 
 from agent.config import ConfigError
 from harness.command import Command, Flag, run
+from harness.plan import select
 from harness.state import RunState, log_files, overview
-from harness.study import Study, select, study_of
+from harness.study import Study, study_of
 
 FLAGS = {
     "follow": Flag("go on showing what is written, until Ctrl-C or the runs' end"),

@@ -18,10 +18,11 @@ from harness.diagnose import Diagnosis, Retry
 from harness.failure_texts import Reason
 from harness.grid import Run, parse_pack, parse_pack_mode
 from harness.launch import Order, first_id, follow_up, memory_gb, parse_jobs, recover, submit_order
+from harness.plan import read_configs, select
 from harness.profiles import Profile, widen
 from harness.state import RunState, State, filter_states, overview
 from harness.status import chosen_states
-from harness.study import Launch, Study, read_configs, select, study_of
+from harness.study import Launch, Study, study_of
 from harness.table import ends
 from harness.watch import watch_pools
 

@@ -13,8 +13,9 @@ from agent.record import RecordError, lease_holder
 from harness import hours
 from harness.command import Command, Flag, run
 from harness.launch import follow_up
+from harness.plan import select
 from harness.state import Overview, RunState, State, filter_states, known_words, overview
-from harness.study import Study, select, study_of
+from harness.study import Study, study_of
 from harness.table import cost, ends, next_command, notes, progress, rich_table, summary
 from harness.watch import watch
 

@@ -16,32 +16,19 @@ Below the study, beside the run folders and hidden from the reports::
 from __future__ import annotations
 
 import contextlib
-import re
 import secrets
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from agent.config import METHODS, Config, ConfigError, differences, dump_yaml, from_dict, nearest, read_yaml
-from agent.record import (
-    Lease,
-    RecordError,
-    RunDir,
-    RunKey,
-    plan_path,
-    read_json,
-    read_plan,
-    safe_name,
-    write_bytes,
-    write_json,
-)
-from harness.command import Command, comma_list, match_name, parse_seeds
-from harness.grid import Run, grid_path
+from agent.config import ConfigError, nearest
+from agent.record import Lease, RecordError, RunDir, RunKey, plan_path, read_json, read_plan, safe_name, write_json
+from harness.command import Command
+from harness.grid_file import grid_path
 
-FORMAT = 1
 HIDDEN = ".harness"
 LOCK_WAIT_S = 120.0
 
@@ -199,120 +186,6 @@ def study_of(command: Command) -> Study:
     if "grid" in command.settings and read_plan(study.path) is None:
         grid_path(command.settings["grid"])  # a mistyped grid is better told as such
     return study
-
-
-def select(command: Command, planned: Sequence[Planned]) -> list[Planned]:
-    """Return the planned runs that a command line's tasks=, methods=, seeds= and agent.KEY= select."""
-    tasks = list(dict.fromkeys(run.key.task for run in planned))
-    methods = list(dict.fromkeys(run.key.method for run in planned))
-    chosen = list(planned)
-    if "tasks" in command.settings:
-        wanted = {match_name(text, tasks, "task") for text in comma_list("tasks", command.settings["tasks"])}
-        chosen = [run for run in chosen if run.key.task in wanted]
-    if "methods" in command.settings:
-        bases = list(dict.fromkeys(method.partition("@")[0] for method in methods))
-        kept: set[str] = set()
-        for text in comma_list("methods", command.settings["methods"]):
-            if text in methods:
-                kept.add(text)
-            else:
-                base = match_name(text, bases, "method")
-                kept |= {method for method in methods if method.partition("@")[0] == base}
-        chosen = [run for run in chosen if run.key.method in kept]
-    if "seeds" in command.settings:
-        seeds = parse_seeds(command.settings["seeds"])
-        missing = [seed for seed in seeds if seed not in {run.key.seed for run in planned}]
-        if missing:
-            known = ", ".join(str(seed) for seed in sorted({run.key.seed for run in planned}))
-            raise ConfigError(f"seeds={command.settings['seeds']}: seed {missing[0]} is not in this study ({known})")
-        chosen = [run for run in chosen if run.key.seed in seeds]
-    return chosen
-
-
-def check_writable(runs: Path) -> None:
-    """Raise ConfigError, having written nothing, when the runs folder cannot be written."""
-    import os
-
-    folder = runs
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    if not folder.is_dir():
-        raise ConfigError(f"runs={runs}: {folder} is a file, a folder is expected")
-    if not os.access(folder, os.W_OK | os.X_OK) or os.statvfs(folder).f_flag & os.ST_RDONLY:
-        raise ConfigError(f"runs={runs}: {folder} cannot be written; name another folder with runs=DIR")
-
-
-def check_same(study: Study, runs: Iterable[Run]) -> None:
-    """Raise ConfigError with the differing keys when a run's folder or plan holds another configuration."""
-    plan = read_plan(study.path)
-    hashes = {run.name: run.config_hash for run in study.planned()} if plan is not None else {}
-    for run in runs:
-        if hashes.get(run.name) == run.config_hash:
-            continue
-        folder = study.run(run.name)
-        old = from_dict(read_yaml(folder.config)) if folder.config.is_file() else None
-        keys = differences(old, run.config) if old is not None else []
-        if keys or run.name in hashes:
-            raise ConfigError(
-                f"{folder.path}: holds another configuration ({'; '.join(keys) or 'its config.yaml is gone'}); "
-                f"launch it beside this one with study={study.name}-2, or undo the change"
-            )
-
-
-def write_plan(study: Study, source: str, runs: Sequence[Run], code: Mapping[str, Any]) -> None:
-    """Write the plan, or add to it the runs it does not have yet; what it has is never changed."""
-    plan = read_plan(study.path) or {
-        "format": FORMAT,
-        "study": study.name,
-        "grid": source,
-        "created": time.time(),
-        "code": dict(code),
-        "runs": [],
-    }
-    known = {run.name for run in study.planned()} if plan["runs"] else set[str]()
-    fresh = [run for run in runs if run.name not in known]
-    if not fresh:
-        return
-    plan["runs"] += [
-        {"task": run.task, "method": run.method, "seed": run.seed, "config_hash": run.config_hash, "kind": run.kind}
-        for run in fresh
-    ]
-    write_json(plan_path(study.path), plan)
-
-
-def write_configs(study: Study, runs: Iterable[Run]) -> None:
-    """Write config.yaml into the folder of every run."""
-    texts: dict[Config, str] = {}
-    for run in runs:
-        folder = study.run(run.name)
-        folder.path.mkdir(parents=True, exist_ok=True)
-        shape = run.config.model_copy(update={"seed": 0, "harmony": True})
-        if shape not in texts:
-            scratch = folder.path / ".config.yaml.tmp"
-            dump_yaml(shape, scratch)
-            texts[shape] = scratch.read_text(encoding="utf-8")
-            scratch.unlink()
-        text = re.sub(r"(?m)^seed: .*$", f"seed: {run.seed}", texts[shape])
-        text = re.sub(r"(?m)^harmony: .*$", f"harmony: {str(run.config.harmony).lower()}", text)
-        write_bytes(folder.config, text.encode(), durable=False)
-
-
-def read_configs(study: Study, runs: Iterable[Planned]) -> list[Run]:
-    """Return planned runs with the configuration in their folders; runs without one are left out."""
-    known: dict[str, Config] = {}
-    found: list[Run] = []
-    for run in runs:
-        path = study.run(run.name).config
-        if not path.is_file():
-            continue
-        text = path.read_text(encoding="utf-8")
-        shape = re.sub(r"(?m)^(seed|harmony): .*$", "", text)
-        if shape not in known:
-            known[shape] = from_dict(read_yaml(path))
-        harmony = METHODS[run.key.method.partition("@")[0]]
-        config = known[shape].model_copy(update={"seed": run.key.seed, "harmony": harmony})
-        found.append(Run(run.key.task, run.key.method, run.key.seed, config))
-    return found
 
 
 def new_launch(study: Study, data: dict[str, Any]) -> Launch:

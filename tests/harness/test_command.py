@@ -1,7 +1,7 @@
 """The grammar of the command lines."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.config import ConfigError
@@ -67,11 +67,13 @@ def test_a_wrong_seed_is_named(text: str, message: str) -> None:
         parse_seeds(text)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 2**31 - 1), min_size=2, max_size=20, unique=True))
 def test_a_list_of_seeds_reads_back(seeds: list[int]) -> None:
     assert parse_seeds(",".join(map(str, seeds))) == seeds
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20))
 def test_any_text_is_seeds_or_a_one_line_error(text: str) -> None:
     try:

@@ -6,7 +6,8 @@ import pytest
 
 from agent.config import ConfigError
 from harness.command import parse
-from harness.grid import GRIDS, configure, expand, load_grid
+from harness.grid import configure, expand
+from harness.grid_file import GRIDS, load_grid
 
 
 def write(folder: Path, text: str) -> str:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import jobenv
@@ -52,6 +52,7 @@ def test_a_promised_gpu_that_is_not_there_is_said_in_one_sentence() -> None:
     assert "\n" not in str(caught.value)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 64), st.integers(1, 16))
 def test_shares_of_cores_cover_all_and_none_is_empty(cores: int, parts: int) -> None:
     shares = [share(list(range(cores)), parts, part) for part in range(parts)]

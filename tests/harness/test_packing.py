@@ -1,11 +1,12 @@
 """Runs → jobs."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.command import parse
-from harness.grid import Run, configure, expand, load_grid
+from harness.grid import Run, configure, expand
+from harness.grid_file import load_grid
 from harness.jobenv import memory_fraction
 from harness.packing import gpu_memory_gb, pack_size, plan_packs, run_memory_gb
 from harness.profiles import Profile
@@ -15,6 +16,7 @@ def atari(*words: str) -> list[Run]:
     return expand(configure(load_grid("atari100k"), parse(words, {})))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 9), st.sampled_from(["vmap", "process"]), st.integers(1, 6))
 def test_every_run_is_in_exactly_one_pack_of_one_task(size: int, mode: str, seeds: int) -> None:
     runs = atari("tasks=pong,boxing,qbert", f"seeds={seeds}")

@@ -9,7 +9,8 @@ from agent.record import RunKey, Status
 from harness.command import Command
 from harness.diagnose import Diagnosis
 from harness.failure_texts import Reason
-from harness.grid import Run, expand, load_grid
+from harness.grid import Run, expand
+from harness.grid_file import load_grid
 from harness.profiles import Profile
 from harness.resubmit import Group, choose, fix
 from harness.state import RunState, State
