@@ -72,9 +72,11 @@ demo: venv
 
 # The cluster stays up afterwards; `eval "$(slurm/testcluster env)"` points a shell at it.
 slurm-demo: venv
-	@for program in slurmctld slurmdbd munged mariadbd; do command -v $$program >/dev/null; done || slurm/testcluster install
+	@for program in sbatch slurmctld slurmd slurmdbd munged mariadbd; do \
+	  command -v $$program >/dev/null || { slurm/testcluster install; break; }; \
+	done
 	@slurm/testcluster start >/dev/null; eval "$$(slurm/testcluster env)"; \
-	$(BIN)/python -m harness.launch grid=catch study=slurm-demo cluster=test; \
+	$(BIN)/python -m harness.launch grid=catch study=slurm-demo cluster=test agent.run.steps=1000; \
 	watched=0; $(BIN)/python -m harness.status study=slurm-demo --watch || watched=$$?; \
 	$(BIN)/python -m analysis.report study=slurm-demo || watched=$$?; \
 	echo "the cluster is still up; stop it with: slurm/testcluster stop"; exit $$watched
@@ -87,16 +89,6 @@ lint: dev
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-
-slurm-demo: venv
-	@for program in sbatch slurmctld slurmd slurmdbd munged mariadbd; do \
-	  command -v $$program >/dev/null || { slurm/testcluster install >/dev/null; break; }; \
-	done; \
-	trap 'slurm/testcluster stop' EXIT; \
-	eval "$$(slurm/testcluster start)"; \
-	$(BIN)/python -m harness.launch grid=demo tasks=catch cluster=test study=slurm-demo agent.run.steps=1000; \
-	$(BIN)/python -m harness.status grid=demo tasks=catch study=slurm-demo --watch; \
-	$(BIN)/python -m analysis.report grid=demo study=slurm-demo
 
 bench: dev
 	@$(BIN)/python -m tests.benchmarks
