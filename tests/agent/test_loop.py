@@ -115,15 +115,14 @@ def test_rows_after_the_last_checkpoint_are_replayed_not_repeated(whole, program
 
 
 def test_runs_of_a_pack_compute_what_they_compute_alone(whole, programs, tmp_path):
-    configs = [config_of(), config_of(harmony=False), config_of(seed=3)]
-    outcomes, members = train(programs, tmp_path, configs)
-    assert outcomes == ["done"] * 3
+    outcomes, members = train(programs, tmp_path, [config_of(), config_of(seed=3, harmony=False)])
+    assert outcomes == ["done"] * 2
     arrays, _ = state_of(members[0])
     alone, _ = state_of(whole)
     for name, array in alone.items():
         if name.startswith("state"):
             np.testing.assert_allclose(arrays[name], array, atol=2e-4, rtol=2e-4, err_msg=name)
-    other, _ = state_of(members[2])
+    other, _ = state_of(members[1])
     assert any(not np.allclose(other[name], array, atol=1e-3) for name, array in alone.items() if "kernel" in name)
     assert scores_of(members[0]) == scores_of(whole)
 
