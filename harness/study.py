@@ -16,6 +16,8 @@ Below the study, beside the run folders and hidden from the reports::
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import secrets
 import time
 from collections.abc import Generator
@@ -136,13 +138,16 @@ class Study:
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
             data = read_json(path / "launch.json")
             if data is not None:
+                check_private(path)
                 found.append(Launch(path, data))
         return found
 
     @contextlib.contextmanager
     def lock(self, wait_s: float = LOCK_WAIT_S) -> Generator[None]:
         """Hold the study: of two commands that submit at the same moment the second waits and sees the first's jobs."""
-        self.hidden.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.hidden.mkdir(mode=0o700, exist_ok=True)
+        check_private(self.hidden)
         deadline = time.monotonic() + wait_s
         while True:
             try:
@@ -156,6 +161,15 @@ class Study:
             yield
         finally:
             lease.release()
+
+
+def check_private(folder: Path) -> None:
+    """Raise ConfigError when others may write into a folder whose files jobs will run."""
+    found = folder.stat()
+    if found.st_uid != os.getuid():
+        raise ConfigError(f"{folder}: belongs to another user; use a study of your own with study=NAME or runs=DIR")
+    if found.st_mode & 0o022:
+        raise ConfigError(f"{folder}: others may write here, and jobs run what is in it; chmod -R go-w {folder}")
 
 
 def _no_study(path: Path, grid: str) -> str:
@@ -193,13 +207,12 @@ def new_launch(study: Study, data: dict[str, Any]) -> Launch:
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     number = len(study.launches())
     folder = study.hidden / "launches" / f"{number:04d}-{stamp}-{secrets.token_hex(3)}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(mode=0o700, exist_ok=True)
     folder.mkdir(mode=0o700)
     for name in ("packs", "cancel", "submitit"):
         (folder / name).mkdir(mode=0o700)
-    launch = Launch(
-        folder, {**data, "id": folder.name, "name": f"hb-{study.name}-{folder.name}", "created": time.time()}
-    )
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", study.name)[:60]  # squeue takes a comma for a list of names
+    launch = Launch(folder, {**data, "id": folder.name, "name": f"hb-{name}-{folder.name}", "created": time.time()})
     for index, pack in enumerate(launch.data["packs"]):
         common = {key: launch.data[key] for key in ("code", "profile")}
         write_json(
