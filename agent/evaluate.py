@@ -46,15 +46,15 @@ class Episodes:
         """Return which environments [envs] still owe episodes."""
         return np.array([len(done) for done in self.returns]) < self.quota
 
-    def add(self, records: Batch, active: np.ndarray) -> None:
-        """Count one record of every active environment."""
+    def add(self, records: Batch, active: np.ndarray, cut: np.ndarray | bool = False) -> None:
+        """Count one record of every active environment; an episode cut by the loss of its worker is no score."""
         first = active & records["is_first"]
         self._return[first], self._length[first], self._success[first] = 0.0, 0, False
         self._return[active] += records["reward"][active]
         self._length[active & ~first] += 1
         if "log_success" in records:
             self._success[active] |= records["log_success"][active] > 0
-        for i in np.flatnonzero(active & records["is_last"]):
+        for i in np.flatnonzero(active & records["is_last"] & ~np.asarray(cut)):
             self.returns[i].append(float(self._return[i]))
             self.lengths[i].append(int(self._length[i]))
             self.successes[i].append(int(self._success[i]))
@@ -122,8 +122,8 @@ def evaluate(
             for (envs, _), action, mask in zip(pairs, actions, active, strict=True):
                 envs.step_async(action, mask)
             records = [envs.step_wait() for envs, _ in pairs]
-            for (_, books), record, mask in zip(pairs, records, active, strict=True):
-                books.add(record, mask)
+            for (envs, books), record, mask in zip(pairs, records, active, strict=True):
+                books.add(record, mask, envs.was_cut)
             active = [books.active for _, books in pairs]
             actions = policy(records)
         return [books.row(success=envs.spec.success) for envs, books in pairs]

@@ -66,6 +66,7 @@ class VectorEnv:
         self._records: Batch | None = None
         self._ended = np.ones(count, bool)
         self._cut = np.zeros(count, bool)
+        self.was_cut = np.zeros(count, bool)
         self._sent: list[list[Command]] | None = None
 
     def __len__(self) -> int:
@@ -229,7 +230,11 @@ class VectorEnv:
                 reason = str(error)
 
     def _apply_cuts(self, records: Batch) -> None:
-        """Where an episode was cut, repeat the last observation with reward 0 and `is_last`, not `is_terminal`."""
+        """Where an episode was cut, repeat the last observation with reward 0 and `is_last`, not `is_terminal`.
+
+        `was_cut` [n] tells these records from true ends: their returns are no scores.
+        """
+        self.was_cut = self._cut & self._active
         for i in np.flatnonzero(self._cut):
             assert self._records is not None
             for key, array in records.items():

@@ -135,8 +135,12 @@ def test_no_environments_are_refused():
 def test_a_lost_worker_is_replaced_and_its_episode_cut_without_being_called_terminal(fault, caplog):
     fns = [partial(Counter, fault=fault), partial(Counter)]
     with VectorEnv(fns, True, timeout_s=1.0) as vector, caplog.at_level(logging.WARNING):
-        records = drive(vector, 6)
-        assert vector.restarts == 1
+        records = drive(vector, 3)
+        assert not vector.was_cut.any()
+        records += drive(vector, 1)
+        assert vector.was_cut.tolist() == [True, False]
+        records += drive(vector, 2)
+        assert vector.restarts == 1 and not vector.was_cut.any()
     cut, after = records[3], records[4]
     assert cut["is_last"].tolist() == [True, False] and not cut["is_terminal"].any() and not cut["is_first"].any()
     assert cut["reward"].tolist() == [0, 1]
