@@ -1,7 +1,7 @@
 """Behaviour learned in imagination: trajectories, lambda-returns, and the losses of actor and critic."""
 
 import math
-from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import equinox as eqx
@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from agent import recurrence
 from agent.config import Config
-from agent.distributions import Normal, OneHot, Sampler, TwoHot
+from agent.distributions import Normal, OneHot, Sampler, TwoHot, flat
 from agent.envs.base import Action, DiscreteAction
 from agent.nets import MLP, Linear
-from agent.rssm import Latent
+from agent.recurrence import Dot, dot
+from agent.rssm import RSSM, Latent
 from agent.schema import RetNorm
 from agent.world_model import TwoHotHead, WorldModel
 
@@ -28,18 +30,18 @@ class DiscreteActor(eqx.Module):
     out: Linear
     unimix: float = eqx.field(static=True)
 
-    def __call__(self, features: Float[Array, "*batch features"]) -> OneHot:
-        return OneHot.unimix(self.out(self.mlp(features)), self.unimix)
+    def __call__(self, features: Float[Array, "*batch features"], dot: Dot = dot) -> OneHot:
+        return OneHot.unimix(self.out(self.mlp(features, dot), dot), self.unimix)
 
     def noise(self, key: PRNGKeyArray, batch: tuple[int, ...], sampler: Sampler) -> Array:
         """Return noise for one action per batch entry."""
-        return sampler.categorical_noise(key, batch)
+        return sampler.categorical_noise(key, (*batch, *self.out.bias.shape))
 
     def act(
-        self, features: Float[Array, "*batch features"], noise: Array, sampler: Sampler
+        self, features: Float[Array, "*batch features"], noise: Array, sampler: Sampler, dot: Dot = dot
     ) -> Float[Array, "*batch action"]:
         """Return a one-hot action."""
-        return self(features).sample(noise, sampler)
+        return self(features, dot).sample(noise, sampler)
 
     def entropy_bounds(self) -> tuple[float, float]:
         """Smallest and largest entropy of an action."""
@@ -55,20 +57,20 @@ class ContinuousActor(eqx.Module):
     minstd: float = eqx.field(static=True)
     maxstd: float = eqx.field(static=True)
 
-    def __call__(self, features: Float[Array, "*batch features"]) -> Normal:
-        x = self.mlp(features)
-        std = (self.maxstd - self.minstd) * jax.nn.sigmoid(self.std(x) + STD_SHIFT) + self.minstd
-        return Normal(jnp.tanh(self.out(x)), std)
+    def __call__(self, features: Float[Array, "*batch features"], dot: Dot = dot) -> Normal:
+        x = self.mlp(features, dot)
+        std = (self.maxstd - self.minstd) * jax.nn.sigmoid(self.std(x, dot) + STD_SHIFT) + self.minstd
+        return Normal(jnp.tanh(self.out(x, dot)), std)
 
     def noise(self, key: PRNGKeyArray, batch: tuple[int, ...], sampler: Sampler) -> Array:
         """Return noise for one action per batch entry."""
         return sampler.normal_noise(key, (*batch, *self.out.bias.shape))
 
     def act(
-        self, features: Float[Array, "*batch features"], noise: Array, sampler: Sampler
+        self, features: Float[Array, "*batch features"], noise: Array, sampler: Sampler, dot: Dot = dot
     ) -> Float[Array, "*batch action"]:
         """Return an action; its gradient reaches mean and deviation."""
-        return self(features).sample(noise)
+        return self(features, dot).sample(noise)
 
     def entropy_bounds(self) -> tuple[float, float]:
         """Entropies at the smallest and largest deviation."""
@@ -95,10 +97,24 @@ def make_actor(config: Config, inputs: int, action: Action, *, key: PRNGKeyArray
 class Trajectory(NamedTuple):
     """H+1 imagined states and what belongs to them, time first."""
 
-    states: Latent
+    deter: Float[Array, "time batch deter"]
+    stoch: Float[Array, "time batch stoch classes"]
     action: Float[Array, "time batch action"]
     cont: Float[Array, "time batch"]
     weight: Float[Array, "time batch"]
+
+    @property
+    def features(self) -> Float[Array, "time batch features"]:
+        """What heads see of each state."""
+        return jnp.concatenate([self.deter, flat(self.stoch)], -1)
+
+
+class Imagined(NamedTuple):
+    """The part of an imagined state that the next one depends on."""
+
+    deter: Float[Array, "*batch deter"]
+    stoch: Float[Array, "*batch stoch classes"]
+    action: Float[Array, "*batch action"]
 
 
 def imagine(
@@ -112,25 +128,31 @@ def imagine(
     key: PRNGKeyArray,
 ) -> Trajectory:
     """Return trajectories of the actor in the model from `start`; the actor sees detached features."""
-    horizon, batch = config.imag_horizon, len(is_terminal)
+    horizon, batch, rssm = config.imag_horizon, len(is_terminal), config.rssm
     action_key, stoch_key = jax.random.split(key)
     action_noise = actor.noise(action_key, (horizon + 1, batch), sampler)
-    stoch_noise = sampler.categorical_noise(stoch_key, (horizon, batch, config.rssm.stoch))
+    stoch_noise = sampler.categorical_noise(stoch_key, (horizon, batch, rssm.stoch, rssm.classes))
+    first = actor.act(jax.lax.stop_gradient(start.features), action_noise[0], sampler)
+    begin = Imagined(start.deter, start.stoch, first)
+    scan = recurrence.scan if config.jax.scan == "fast" else recurrence.plain_scan
+    rest, _ = scan(
+        partial(imagine_step, sampler), (model.rssm, actor), begin, (stoch_noise, action_noise[1:]),
+        unroll=config.jax.imagine_unroll,
+    )  # fmt: skip
+    deter, stoch, action = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), begin, rest)
+    features = jnp.concatenate([deter[1:], flat(stoch[1:])], -1)
+    cont = jnp.concatenate([(1.0 - is_terminal)[None], model.cont(features).mode()])
+    return Trajectory(deter, stoch, action, cont, trajectory_weight(cont, config.horizon))
 
-    def act(state: Latent, noise: Array) -> Float[Array, "batch action"]:
-        return actor.act(jax.lax.stop_gradient(state.features), noise, sampler)
 
-    def step(prev: tuple[Latent, Array], noises: tuple[Array, Array]) -> tuple:
-        state = model.rssm.img_step(*prev, noises[0], sampler)
-        now = (state, act(state, noises[1]))
-        return now, now
-
-    first = (start, act(start, action_noise[0]))
-    _, rest = jax.lax.scan(step, first, (stoch_noise, action_noise[1:]))
-    states, action = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, rest)
-    cont = model.cont(states.features).mode()
-    cont = jnp.concatenate([(1.0 - is_terminal)[None], cont[1:]])
-    return Trajectory(states, action, cont, trajectory_weight(cont, config.horizon))
+def imagine_step(
+    sampler: Sampler, params: tuple[RSSM, Actor], prev: Imagined, noises: tuple[Array, Array], dot: Dot
+) -> tuple[Imagined, None]:
+    """Return the next imagined state and the action taken in it."""
+    rssm, actor = params
+    state = rssm.img_step(Latent(prev.deter, prev.stoch, prev.stoch), prev.action, noises[0], sampler, dot)
+    action = actor.act(jax.lax.stop_gradient(state.features), noises[1], sampler, dot)
+    return Imagined(state.deter, state.stoch, action), None
 
 
 def trajectory_weight(cont: Float[Array, "time batch"], horizon: float) -> Float[Array, "time batch"]:
@@ -200,7 +222,7 @@ class Scores(NamedTuple):
 
 def score(model: WorldModel, critic: TwoHotHead, trajectory: Trajectory, config: Config) -> Scores:
     """Return reward means of the states after each action, values of all states, and lambda-returns."""
-    features = trajectory.states.features
+    features = trajectory.features
     reward = model.reward(features[1:]).mean()
     value = critic(features).mean()
     discount = 1 - 1 / config.horizon
@@ -222,23 +244,22 @@ class ActorOutputs(NamedTuple):
 
 def actor_loss(
     actor: Actor,
-    imagined: Callable[[Actor], Trajectory],
+    trajectory: Trajectory,
     model: WorldModel,
     critic: TwoHotHead,
     scale: ReturnScale,
     config: Config,
 ) -> tuple[Float[Array, ""], ActorOutputs]:
-    """Return the actor's loss over the trajectory that `imagined` gives.
+    """Return the actor's loss over a trajectory it imagined.
 
     Discrete actions: REINFORCE on detached advantages. Continuous: the advantages' gradient through the model. The
     return scale is updated first, then used; the policy's log-probability and entropy see detached features.
     """
     stop = jax.lax.stop_gradient
-    trajectory = imagined(actor)
     scores = score(model, critic, trajectory, config)
     scale = update_scale(scale, scores.returns, config.retnorm)
     advantage = (scores.returns - scores.value[:-1]) / scale.scale(config.retnorm)
-    policy = actor(stop(trajectory.states.features))
+    policy = actor(stop(trajectory.features))
     log_prob = policy.log_prob(stop(trajectory.action))[:-1]
     entropy = policy.entropy()[:-1]
     gain = log_prob * stop(advantage) if isinstance(actor, DiscreteActor) else advantage
@@ -262,7 +283,7 @@ def critic_loss(
 ) -> tuple[Float[Array, ""], CriticOutputs]:
     """Return the critic's loss: cross entropy with the returns and with the slow critic's mean, weighted."""
     stop = jax.lax.stop_gradient
-    features = stop(trajectory.states.features[:-1])
+    features = stop(trajectory.features[:-1])
     value = critic(features)
     slow_value = stop(slow(features).mean())
     nll = -value.log_prob(stop(returns))

@@ -21,22 +21,19 @@ SQUARE_TOLERANCE = 1e-8
 class Sampler:
     """The rule by which draws are made. Noise is drawn ahead of its use, so that scans can be fed with it.
 
-    This one makes real draws, with one uniform number per categorical variable, inverted through the cumulative
-    distribution; a subclass may replace any part (the golden checks replace every draw by the mode).
+    This one makes real draws; a subclass may replace any part (the golden checks replace every draw by the mode).
     """
 
-    def categorical_noise(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
-        """Uniform numbers in [0, 1)."""
-        return jax.random.uniform(key, shape)
+    def categorical_noise(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "..."]:
+        """Exponential numbers, one per class (the last axis of `shape`)."""
+        return jnp.maximum(jax.random.exponential(key, shape), jnp.finfo(jnp.float32).tiny)
 
     def categorical(
-        self, logits: Float[Array, "*batch classes"], noise: Float[Array, "*batch"]
+        self, probs: Float[Array, "*batch classes"], noise: Float[Array, "*batch classes"]
     ) -> Float[Array, "*batch classes"]:
-        """The class in whose share of the unit interval the noise falls; shares are those of exp(logits)."""
-        upper = jnp.cumsum(jnp.exp(jax.lax.stop_gradient(logits)), -1)
-        passed = noise[..., None] * upper[..., -1:] >= upper[..., :-1]
-        index = passed.sum(-1, dtype=jnp.int32)
-        return jax.nn.one_hot(index, logits.shape[-1], dtype=jnp.float32)
+        """A one-hot draw without gradient: the class whose exponential clock of rate `probs` rings first."""
+        winner = jnp.argmax(jax.lax.stop_gradient(probs) / noise, -1)
+        return jax.nn.one_hot(winner, probs.shape[-1], dtype=jnp.float32)
 
     def normal_noise(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "..."]:
         """Standard normal numbers."""
@@ -81,7 +78,7 @@ class OneHot(NamedTuple):
     def sample(self, noise: Array, sampler: Sampler) -> Float[Array, "*batch classes"]:
         """A draw, exactly one-hot, whose gradient is that of the probabilities (straight-through)."""
         probs = self.probs
-        return sampler.categorical(self.logits, noise) + (probs - jax.lax.stop_gradient(probs))
+        return sampler.categorical(probs, noise) + (probs - jax.lax.stop_gradient(probs))
 
     def log_prob(self, value: Float[Array, "*batch classes"]) -> Float[Array, "*batch"]:
         """Log-probability of one-hot values."""
@@ -104,7 +101,7 @@ def two_hot_bins(count: int) -> Float[Array, " bins"]:
     """
     i = np.arange(count - 1, dtype=np.float32)
     step = np.float32(1 / (count - 1))
-    left = (1.0 - np.float64(i) * np.float64(step)).astype(np.float32)
+    left = (1.0 - i.astype(np.float64) * float(step)).astype(np.float32)
     right = np.float32(BIN_LIMIT) * step * i
     bins = (right.astype(np.float64) - BIN_LIMIT * left.astype(np.float64)).astype(np.float32)
     return jnp.asarray(np.append(bins, np.float32(BIN_LIMIT)))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped, UInt32
 
 from agent import behavior, optim
-from agent.behavior import Actor, ActorOutputs, CriticOutputs, ReturnScale, Trajectory, make_actor
+from agent.behavior import Actor, ActorOutputs, CriticOutputs, DiscreteActor, ReturnScale, Trajectory, make_actor
 from agent.config import Config
 from agent.distributions import DRAW, Sampler
 from agent.envs.base import EnvSpec
@@ -161,8 +161,14 @@ def actor_gradient(
     def imagined(actor: Actor) -> Trajectory:
         return behavior.imagine(model, actor, start, is_terminal, config, sampler=sampler, key=key)
 
+    # Discrete actions learn by REINFORCE: nothing is differentiated through imagination, so it stays outside.
+    inside = config.jax.scan == "plain" or not isinstance(state.actor, DiscreteActor)
+    given = None if inside else imagined(in_compute_dtype(state.actor, dtype))
+
     def loss(actor: Actor) -> tuple[Float[Array, ""], ActorOutputs]:
-        return behavior.actor_loss(in_compute_dtype(actor, dtype), imagined, model, critic, state.scale, config)
+        actor = in_compute_dtype(actor, dtype)
+        trajectory = imagined(actor) if given is None else given
+        return behavior.actor_loss(actor, trajectory, model, critic, state.scale, config)
 
     return jax.value_and_grad(loss, has_aux=True)(state.actor)
 
@@ -219,7 +225,7 @@ def policy(
     params = in_compute_dtype(params, compute_dtype(config))
     post_key, action_key = jax.random.split(key)
     is_first = obs["is_first"]
-    noise = sampler.categorical_noise(post_key, (len(is_first), config.rssm.stoch))
+    noise = sampler.categorical_noise(post_key, (len(is_first), config.rssm.stoch, config.rssm.classes))
     embed = params.encoder(obs)
     latent = params.rssm.obs_step(carry.latent, carry.action, embed, is_first, noise, sampler)
     noise = params.actor.noise(action_key, (len(is_first),), sampler)

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from agent.recurrence import Dot, dot
+
 ConvForm = Literal["lax", "matmul"]
 Tree = TypeVar("Tree")
 
@@ -83,8 +85,8 @@ class Dense(eqx.Module):
         self.kernel = truncated_normal((inputs, outputs), fan_in=inputs, fan_out=outputs, key=key)
         self.norm = Norm(outputs)
 
-    def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
-        return self.activate(x.astype(self.kernel.dtype) @ self.kernel)
+    def __call__(self, x: Float[Array, "*batch inputs"], dot: Dot = dot) -> Float[Array, "*batch outputs"]:
+        return self.activate(dot(x, self.kernel))
 
     def activate(self, x: Float[Array, "*batch outputs"]) -> Float[Array, "*batch outputs"]:
         """Norm and silu of what the kernel gives, in the kernel's type."""
@@ -101,8 +103,8 @@ class Linear(eqx.Module):
         self.kernel = uniform((inputs, outputs), fan_in=inputs, fan_out=outputs, scale=scale, key=key)
         self.bias = jnp.zeros(outputs)
 
-    def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
-        return (x.astype(self.kernel.dtype) @ self.kernel).astype(jnp.float32) + self.bias
+    def __call__(self, x: Float[Array, "*batch inputs"], dot: Dot = dot) -> Float[Array, "*batch outputs"]:
+        return dot(x, self.kernel).astype(jnp.float32) + self.bias
 
 
 class MLP(eqx.Module):
@@ -115,9 +117,9 @@ class MLP(eqx.Module):
         keys = jax.random.split(key, layers)
         self.layers = tuple(Dense(a, b, key=k) for a, b, k in zip(sizes[:-1], sizes[1:], keys, strict=True))
 
-    def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch units"]:
+    def __call__(self, x: Float[Array, "*batch inputs"], dot: Dot = dot) -> Float[Array, "*batch units"]:
         for layer in self.layers:
-            x = layer(x)
+            x = layer(x, dot)
         return x
 
 

@@ -1,5 +1,6 @@
 """The recurrent state-space model: a deterministic GRU state and categorical variables, prior and posterior."""
 
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
@@ -7,8 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from agent import recurrence
 from agent.distributions import OneHot, Sampler, flat
 from agent.nets import Dense, Linear, Norm, truncated_normal
+from agent.recurrence import Dot, dot
 from agent.schema import RSSM as Settings
 
 
@@ -41,9 +44,10 @@ class GRU(eqx.Module):
         self.kernel = truncated_normal(shape, fan_in=shape[0], fan_out=shape[1], key=key)
         self.norm = Norm(3 * deter)
 
-    def __call__(self, deter: Float[Array, "*batch deter"], x: Float[Array, "*batch inputs"]) -> Float[Array, "..."]:
-        dtype = self.kernel.dtype
-        gates = jnp.concatenate([deter.astype(dtype), x.astype(dtype)], -1) @ self.kernel
+    def __call__(
+        self, deter: Float[Array, "*batch deter"], x: Float[Array, "*batch inputs"], dot: Dot = dot
+    ) -> Float[Array, "*batch deter"]:
+        gates = dot(jnp.concatenate([deter.astype(x.dtype), x], -1), self.kernel)
         return self.gate(self.norm(gates), deter)
 
     @staticmethod
@@ -92,27 +96,32 @@ class RSSM(eqx.Module):
         state = Latent(deter, jnp.zeros_like(prior.logits), prior.mode())
         return jax.tree.map(lambda x: jnp.broadcast_to(x, (batch, *x.shape)), state)
 
-    def prior(self, deter: Float[Array, "*batch deter"]) -> OneHot:
+    def prior(self, deter: Float[Array, "*batch deter"], dot: Dot = dot) -> OneHot:
         """Return the distribution of stoch before the observation is seen."""
-        return self._unimix(self.img_stats(self.img_out(deter)))
+        return self.unimix(self.img_stats(self.img_out(deter, dot), dot))
 
     def posterior(self, deter: Float[Array, "*batch deter"], embed: Float[Array, "*batch embed"]) -> OneHot:
         """Return the distribution of stoch once the observation is seen."""
-        return self._unimix(self.obs_stats(self.obs_out(jnp.concatenate([deter, embed.astype(jnp.float32)], -1))))
+        return self.unimix(self.obs_stats(self.obs_out(jnp.concatenate([deter, embed.astype(jnp.float32)], -1))))
 
-    def _unimix(self, raw: Float[Array, "*batch size"]) -> OneHot:
+    def unimix(self, raw: Float[Array, "*batch size"]) -> OneHot:
+        """Return the stoch variables' distribution from a stats layer's outputs."""
         shape = (*raw.shape[:-1], self.settings.stoch, self.settings.classes)
         return OneHot.unimix(raw.reshape(shape), self.settings.unimix)
 
-    def transition(self, prev: Latent, action: Float[Array, "*batch action"]) -> Float[Array, "*batch deter"]:
+    def transition(
+        self, prev: Latent, action: Float[Array, "*batch action"], dot: Dot = dot
+    ) -> Float[Array, "*batch deter"]:
         """Return the next deterministic state."""
         x = jnp.concatenate([flat(prev.stoch), clip_action(action, self.settings.action_clip)], -1)
-        return self.gru(prev.deter, self.img_in(x))
+        return self.gru(prev.deter, self.img_in(x, dot), dot)
 
-    def img_step(self, prev: Latent, action: Float[Array, "*batch action"], noise: Array, sampler: Sampler) -> Latent:
+    def img_step(
+        self, prev: Latent, action: Float[Array, "*batch action"], noise: Array, sampler: Sampler, dot: Dot = dot
+    ) -> Latent:
         """Return the next state as the model imagines it."""
-        deter = self.transition(prev, action)
-        prior = self.prior(deter)
+        deter = self.transition(prev, action, dot)
+        prior = self.prior(deter, dot)
         return Latent(deter, prior.logits, prior.sample(noise, sampler))
 
     def reset(
@@ -150,15 +159,69 @@ class RSSM(eqx.Module):
         *,
         sampler: Sampler,
         key: PRNGKeyArray,
+        fast: bool = True,
+        unroll: int = 1,
     ) -> tuple[Latent, OneHot]:
-        """Return the posterior states [batch, time, ...] and the priors of the same steps."""
-        by_time = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (embed, prev_actions, is_first))
-        noise = sampler.categorical_noise(key, (embed.shape[1], embed.shape[0], self.settings.stoch))
+        """Return the posterior states [batch, time, ...] and the priors of the same steps.
 
-        def step(prev: Latent, inputs: tuple) -> tuple[Latent, tuple[Latent, OneHot]]:
-            embed, action, first, noise = inputs
-            post = self.obs_step(prev, action, embed, first, noise, sampler)
-            return post, (post, self.prior(post.deter))
+        `fast` computes in the scan only what must be sequential; without it every step is taken whole, as published.
+        """
+        embed, prev_actions, is_first = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (embed, prev_actions, is_first))
+        settings = self.settings
+        noise = sampler.categorical_noise(key, (*is_first.shape, settings.stoch, settings.classes))
+        if fast:
+            post = self._observe_fast(embed, prev_actions, is_first, start, noise, sampler, unroll)
+            outputs = (post, self.prior(post.deter))
+        else:
 
-        _, outputs = jax.lax.scan(step, start, (*by_time, noise))
+            def step(prev: Latent, inputs: tuple) -> tuple[Latent, tuple[Latent, OneHot]]:
+                action, embed, first, noise = inputs
+                post = self.obs_step(prev, action, embed, first, noise, sampler)
+                return post, (post, self.prior(post.deter))
+
+            _, outputs = jax.lax.scan(step, start, (prev_actions, embed, is_first, noise), unroll=unroll)
         return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), outputs)
+
+    def _observe_fast(
+        self,
+        embed: Float[Array, "time batch embed"],
+        actions: Float[Array, "time batch action"],
+        is_first: Bool[Array, "time batch"],
+        start: Latent,
+        noise: Array,
+        sampler: Sampler,
+        unroll: int,
+    ) -> Latent:
+        """Return the posterior states, time first: embeddings and actions are projected for all steps beforehand."""
+        settings, initial = self.settings, self.initial(1)
+        sizes = (settings.stoch * settings.classes, settings.deter)
+        stoch_kernel, action_kernel = jnp.split(self.img_in.kernel, sizes[:1])
+        deter_kernel, embed_kernel = jnp.split(self.obs_out.kernel, sizes[1:])
+        begin = is_first[..., None].astype(jnp.float32)
+        actions = clip_action(actions, settings.action_clip) * (1 - begin)
+        inputs = (dot(actions, action_kernel), dot(embed, embed_kernel), begin, noise)
+        params = (self, stoch_kernel, deter_kernel, Begin(initial.deter[0], flat(initial.stoch)[0]))
+        step = partial(observe_step, sampler)
+        state = Begin(start.deter, flat(start.stoch))
+        states, logit = recurrence.scan(step, params, state, inputs, unroll=unroll)
+        return Latent(states.deter, logit, states.stoch.reshape(logit.shape))
+
+
+class Begin(NamedTuple):
+    """The part of a state that the next one depends on, stoch flattened."""
+
+    deter: Float[Array, "*batch deter"]
+    stoch: Float[Array, "*batch size"]
+
+
+def observe_step(
+    sampler: Sampler, params: tuple[RSSM, Array, Array, Begin], prev: Begin, inputs: tuple, dot: Dot
+) -> tuple[Begin, Float[Array, "*batch stoch classes"]]:
+    """Return the next state and its posterior's logits, from projected action and embedding."""
+    rssm, stoch_kernel, deter_kernel, initial = params
+    action_in, embed_in, begin, noise = inputs
+    prev = jax.tree.map(lambda new, old: jnp.where(begin > 0, new, old), initial, prev)
+    deter = rssm.gru(prev.deter, rssm.img_in.activate(dot(prev.stoch, stoch_kernel) + action_in), dot)
+    hidden = rssm.obs_out.activate(dot(deter, deter_kernel) + embed_in)
+    post = rssm.unimix(rssm.obs_stats(hidden, dot))
+    return Begin(deter, flat(post.sample(noise, sampler))), post.logits

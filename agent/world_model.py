@@ -235,7 +235,10 @@ def world_model_loss(
     embed = model.encoder(batch)
     is_first: Bool[Array, "batch time"] = batch["is_first"]
     actions = previous_actions(carry, batch["action"])
-    post, prior = model.rssm.observe(embed, actions, is_first, carry.latent, sampler=sampler, key=key)
+    post, prior = model.rssm.observe(
+        embed, actions, is_first, carry.latent, sampler=sampler, key=key,
+        fast=config.jax.scan == "fast", unroll=config.jax.observe_unroll,
+    )  # fmt: skip
     losses, reward, cont = model_losses(model, batch, post, prior, config)
     total = total_loss(losses, model.harmony, harmony_on, loss_scales(losses, config))
     return total.mean(), ModelOutputs(post, prior, reward, cont, losses, total)

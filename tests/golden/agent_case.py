@@ -149,7 +149,7 @@ class CaseCheck:
         rssm, embed = model.rssm, model.encoder(batch)
         rows = len(batch["is_first"])
         prev, action = latent_of(arrays, "in/prev"), jnp.asarray(arrays["in/action"])
-        noise = jnp.zeros((rows, rssm.settings.stoch))
+        noise = jnp.zeros((rows, rssm.settings.stoch, rssm.settings.classes))
 
         def prior_state(deter: jax.Array, prior: OneHot) -> Latent:
             return Latent(deter, prior.logits, prior.mode())
@@ -292,7 +292,7 @@ class CaseCheck:
             state, acted.trajectory, acted.scores.returns, config=config
         )
         values = named("start", start) | {"start/is_terminal": terminal}
-        values |= self._imagined(state, acted, judged)
+        values |= self._imagined(state, start, acted, judged)
         values |= {"actor/loss": actor_value, "critic/loss": critic_value, "critic/target": acted.scores.returns}
         values["actor/grad_norm"] = jnp.linalg.norm(ravel_pytree(actor_grads)[0])
         values["critic/grad_norm"] = jnp.linalg.norm(ravel_pytree(critic_grads)[0])
@@ -300,12 +300,13 @@ class CaseCheck:
         metrics = train_metrics(state.model.harmony, batch, seen, acted, judged, losses, {})
         return values, paths({"actor": actor_grads, "critic": critic_grads}), self._metrics(metrics)
 
-    def _imagined(self, state: TrainState, acted: Any, judged: Any) -> Values:
+    def _imagined(self, state: TrainState, start: Latent, acted: Any, judged: Any) -> Values:
         settings = self.case.config.retnorm
-        trajectory, features = acted.trajectory, acted.trajectory.states.features
+        trajectory, features = acted.trajectory, acted.trajectory.features
         low, high = behavior.percentiles(acted.scores.returns, settings.perclo, settings.perchi)
-        values = named("imag/traj", trajectory.states)
-        values |= {f"imag/traj/{name}": getattr(trajectory, name) for name in ("action", "cont", "weight")}
+        values: Values = {f"imag/traj/{name}": value for name, value in trajectory._asdict().items()}
+        prior = state.model.rssm.prior(trajectory.deter[1:]).logits
+        values["imag/traj/logit"] = jnp.concatenate([start.logit[None], prior])
         values |= {f"imag/actor/{name}": value for name, value in acted.policy._asdict().items()}
         values |= {
             "imag/rew": acted.scores.reward, "imag/ret": acted.scores.returns, "imag/value": acted.scores.value,

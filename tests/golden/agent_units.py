@@ -99,7 +99,7 @@ def onehot(a: Arrays) -> Values:
         return OneHot.unimix(raw, share)
 
     left, right = dist(raw), dist(other)
-    noise, sampler = jnp.zeros(raw.shape[:-1]), Determined()
+    noise, sampler = jnp.zeros(raw.shape), Determined()
     return {
         "logits": left.logits, "probs": left.probs, "mode": left.mode(), "log_prob": left.log_prob(value),
         "log_prob_sum": left.log_prob(value).sum(-1), "entropy_sum": left.entropy().sum(-1),

@@ -76,9 +76,9 @@ class Determined(Sampler):
         """No noise."""
         return jnp.zeros(shape)
 
-    def categorical(self, logits: Array, noise: Array) -> Array:
+    def categorical(self, probs: Array, noise: Array) -> Array:
         """The most likely class."""
-        return jax.nn.one_hot(jnp.argmax(logits, -1), logits.shape[-1], dtype=jnp.float32)
+        return jax.nn.one_hot(jnp.argmax(probs, -1), probs.shape[-1], dtype=jnp.float32)
 
     def normal_noise(self, key: Array, shape: tuple[int, ...]) -> Array:
         """`eps` everywhere."""

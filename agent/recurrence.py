@@ -1,0 +1,104 @@
+"""A scan whose gradient is cheap: nothing in the backward pass is sequential but the state's own cotangent.
+
+A plain scan's gradient adds up parameter gradients step by step, from residuals stored step by step. Here the backward
+pass recomputes all steps at once (their inputs are known), walks back only for the cotangents of the states, and takes
+the parameters' gradient of all steps in one batched call. The numbers are those of the plain scan up to the order of
+sums (`test_recurrence`).
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Dot = Callable[[Float[Array, "*batch inputs"], Float[Array, "inputs outputs"]], Float[Array, "*batch outputs"]]
+State = TypeVar("State")
+
+# step(params, state before, inputs, dot) → (state after, extra output); the state alone goes on to the next step. Every
+# matrix product in it must go through `dot`, and all of it must work for any leading axes.
+Step = Callable[[Any, Any, Any, Dot], tuple[Any, Any]]
+
+
+def dot(x: Float[Array, "*batch inputs"], kernel: Float[Array, "inputs outputs"]) -> Float[Array, "*batch outputs"]:
+    """Return x @ kernel in the kernel's type."""
+    return x.astype(kernel.dtype) @ kernel
+
+
+@jax.custom_vjp
+def recall(x: Array, kernel: Array, y: Array) -> Array:
+    """Return y, which is known to be x @ kernel, with the gradient for x alone."""
+    return y
+
+
+def _recall_forward(x: Array, kernel: Array, y: Array) -> tuple[Array, tuple[Array, Array]]:
+    return y, (x, kernel)
+
+
+def _recall_backward(saved: tuple[Array, Array], cotangent: Array) -> tuple[Array, None, None]:
+    x, kernel = saved
+    return (cotangent @ kernel.T).astype(x.dtype), None, None
+
+
+recall.defvjp(_recall_forward, _recall_backward)
+
+
+def scan(step: Step, params: Any, start: Any, inputs: Any, *, unroll: int = 1) -> tuple[Any, Any]:
+    """Return all states and extra outputs [time, ...] of the recurrence; inputs have a leading time axis."""
+
+    @jax.custom_vjp
+    def run(params: Any, start: Any, inputs: Any) -> tuple[Any, Any]:
+        return plain_scan(step, params, start, inputs, unroll=unroll)
+
+    def forward(params: Any, start: Any, inputs: Any) -> tuple[tuple[Any, Any], Any]:
+        outputs = run(params, start, inputs)
+        return outputs, (params, start, inputs, outputs[0])
+
+    def backward(saved: Any, cotangents: tuple[Any, Any]) -> tuple[Any, Any, Any]:
+        params, start, inputs, states = saved
+        before = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b[:-1]]), start, states)
+        pullback, products = _all_at_once(step, params, before, inputs)
+
+        def back(later: Any, at: Any) -> tuple[Any, Any]:
+            before, inputs, products, (of_state, of_extra) = at
+            total = jax.tree.map(jnp.add, of_state, later)
+            known = iter(products)
+            _, pull = jax.vjp(lambda s: step(params, s, inputs, lambda x, k: recall(x, k, next(known))), before)
+            return pull((total, of_extra))[0], total
+
+        zero = jax.tree.map(jnp.zeros_like, start)
+        of_start, totals = jax.lax.scan(
+            back, zero, (before, inputs, products, cotangents), reverse=True, unroll=unroll
+        )
+        of_params, of_inputs = pullback((totals, cotangents[1]))
+        return of_params, of_start, of_inputs
+
+    run.defvjp(forward, backward)
+    return run(params, start, inputs)
+
+
+def _all_at_once(step: Step, params: Any, before: Any, inputs: Any) -> tuple[Callable[[Any], Any], list[Array]]:
+    """Return the pullback of all steps to parameters and inputs, and every matrix product [time, ...] on the way."""
+
+    def steps(params: Any, inputs: Any) -> tuple[Any, list[Array]]:
+        products: list[Array] = []
+
+        def record(x: Array, kernel: Array) -> Array:
+            products.append(dot(x, kernel))
+            return products[-1]
+
+        return step(params, before, inputs, record), products
+
+    _, pullback, products = jax.vjp(steps, params, inputs, has_aux=True)
+    return pullback, products
+
+
+def plain_scan(step: Step, params: Any, start: Any, inputs: Any, *, unroll: int = 1) -> tuple[Any, Any]:
+    """Return the same as `scan`, differentiated step by step."""
+
+    def body(state: Any, inputs: Any) -> tuple[Any, Any]:
+        state, extra = step(params, state, inputs, dot)
+        return state, (state, extra)
+
+    return jax.lax.scan(body, start, inputs, unroll=unroll)[1]
