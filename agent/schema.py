@@ -127,6 +127,7 @@ class AtariEnv(Section):
     length: Positive = 108000
     noops: NonNegative = 30
     sticky: Fraction = 0.0
+    full_actions: bool = False
     limit_is_terminal: bool = True
 
 

@@ -46,7 +46,6 @@ class WorkerLane:
     def __init__(self, factories: Sequence[EnvFactory], timeout_s: float) -> None:
         self._factories, self._timeout_s = list(factories), timeout_s
         self._shared = shared_file()
-        self._restarts = 0
         self._process: Popen[bytes] | None = None
         self._begin()
 
@@ -80,11 +79,10 @@ class WorkerLane:
         """Continue every environment from its state."""
         self._ask("load", list(states))
 
-    def restart(self) -> None:
-        """Replace the worker and its environments."""
+    def restart(self, number: int) -> None:
+        """Replace the worker and its environments, the run's `number`th such replacement."""
         self._kill()
-        self._restarts += 1
-        self._begin()
+        self._begin(number)
         self.finish()
 
     def close(self) -> None:
@@ -99,9 +97,9 @@ class WorkerLane:
         self._kill()
         os.close(self._shared)
 
-    def _begin(self) -> None:
+    def _begin(self, restart: int = 0) -> None:
         self._process, self._line = worker.start(self._shared)
-        self._send("make", self._factories, self._restarts)
+        self._send("make", self._factories, restart)
 
     def _kill(self) -> None:
         if self._process is not None:

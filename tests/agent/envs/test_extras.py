@@ -66,7 +66,6 @@ def test_an_unknown_dmc_task_names_the_nearest():
 
 
 @needs_dmc
-@pytest.mark.gl
 def test_a_dmc_task_from_its_camera():
     try:
         check_gl()
