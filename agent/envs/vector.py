@@ -36,8 +36,8 @@ class VectorEnv:
 
         `processes`: False steps them in this process, True gives each a worker process, a number shares that many.
         Factories travel to workers by pickle (module-level functions or `functools.partial` of them). A worker that
-        dies or takes over `timeout_s` for a step is replaced by `factories[i](restart=k)`, k counting the replacements in
-        this vector and in the ones it was loaded from, at most `max_restarts` times in all.
+        dies or takes over `timeout_s` for a step is replaced by `factories[i](restart=k)`, at most `max_restarts` times
+        in all; k counts the replacements of this vector and of the one that it was loaded from.
         Raises ValueError for no environments, EnvironmentFault with the traceback for one that fails.
         """
         if not factories:
