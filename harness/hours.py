@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any, cast
 
 from agent.record import RecordError, RunDir, RunKey, read_json, read_plan
+from harness.attempts import lost_s
 from harness.grid import Run
 from harness.profiles import Profile
 from harness.state import RunState, State
@@ -135,11 +136,7 @@ def unclosed(run: RunDir, attempt: Mapping[str, Any]) -> tuple[float, float]:
     started = float(attempt["started"])
     paths = [run.attempts / str(attempt["attempt"]) / name for name in ("stdout.log", "stderr.log")]
     end = max([started, *(_changed(path) for path in (*paths, run.status))])
-    try:
-        saved = max((_changed(path) for path in run.checkpoint.iterdir()), default=0.0)
-    except OSError:
-        saved = 0.0
-    return end - started, end - max(started, min(saved, end))
+    return end - started, lost_s(run, started, end)
 
 
 def _changed(path: Path) -> float:

@@ -102,7 +102,10 @@ class Pool:
     def _write(self, **more: Any) -> None:
         self.written = time.time()
         body = {**process_identity(), "beat": self.written, "jobs": {str(k): v for k, v in self.states.items()}}
-        write_json(self.launch.folder / "pool.json", body | more, durable=False)
+        try:
+            write_json(self.launch.folder / "pool.json", body | more, durable=False)
+        except OSError as error:  # a full disk; the jobs go on
+            print(f"{self.launch.folder / 'pool.json'}: not written: {error}", file=sys.stderr)
 
 
 def make_slots(jobs: int, gpus: int) -> list[Slot]:

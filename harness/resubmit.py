@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import ConfigError
-from agent.record import RecordError, read_json, write_json
+from agent.record import write_json
 from harness import hours, packing, profiles, snapshot
+from harness.attempts import saved_steps
 from harness.command import Command, Flag, run
 from harness.diagnose import Diagnosis, Retry
 from harness.failure_texts import Reason
@@ -256,11 +257,8 @@ def _submit(study: Study, group: Group, by_name: dict[str, Run], *, dry: bool) -
 
 
 def _from_where(study: Study, state: RunState) -> str:
-    try:
-        saved = read_json(study.run(state.run.name).checkpoint / "latest.json")
-    except RecordError as error:
-        return f"its checkpoint is damaged ({error})"
-    return f"continues from step {saved['env_steps']}" if saved and "env_steps" in saved else "begins anew"
+    steps = saved_steps(study.run(state.run.name))
+    return f"continues from step {steps}" if steps else "begins anew"
 
 
 def close_attempt(study: Study, state: RunState) -> None:

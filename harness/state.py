@@ -198,7 +198,8 @@ def _local(run: Planned, folder: RunDir, where: Where, state: dict[str, Any] | N
         return RunState(run, State.QUEUED, status, where, attempt, note=note)
     if alive and job.get("state") == "running" and not (ours and "ended" in attempt):
         return RunState(run, State.RUNNING, status, where, attempt, note=note or "starting")
-    if not ours and run.name not in where.launch.cancelled(where.number):
+    begun = ours or job.get("state") == "ended"
+    if not begun and run.name not in where.launch.cancelled(where.number):
         left = job.get("state") == "left"
         words = "its pool was stopped before it began" if left else "its pool is gone"
         diagnosis = Diagnosis(Reason.STOPPED if left else Reason.LOST, words)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,40 +18,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from agent.record import (
-    STALE_AFTER_S,
-    RecordError,
-    RunDir,
-    lease_holder,
-    process_gone,
-    read_json,
-    read_status,
-    write_json,
-)
+from agent.record import STALE_AFTER_S, RecordError, RunDir, lease_holder, process_gone, read_json, read_status
 from harness import slurm
+from harness.attempts import Attempt
 from harness.cache import Cache
 from harness.jobenv import EnvironmentFault, Gpu, cores, find_gpu, finished, job_id, process_environment, share
 
-RESUMABLE = 75  # agent.train's exit code after a checkpoint on request
 STAGGER_S = 120.0
 POLL_S = 0.2
 PUBLISH_S = 60.0
 STOP_WAIT_S = 100.0
 TRAIN = ("-m", "agent.train", "--runs")
-
-
-@dataclass
-class Attempt:
-    """One try at one run: the folder its output goes to, and what is recorded of it."""
-
-    run: RunDir
-    folder: Path
-    record: dict[str, Any]
-
-    def write(self, **changes: Any) -> None:
-        """Replace attempt.json with these changes."""
-        self.record |= changes
-        write_json(self.folder / "attempt.json", self.record, durable=False)
 
 
 @dataclass
@@ -109,7 +85,11 @@ class Supervisor:
         published = started = time.monotonic()
         while self.waiting or any(process.ended is None for process in self.processes):
             if self.waiting and self._may_start(time.monotonic() - started):
-                self._start(self.waiting.pop(0))
+                group = self.waiting.pop(0)
+                try:
+                    self._start(group)
+                except OSError as error:  # a full disk, a folder that cannot be written: the other runs go on
+                    print(f"{group[0].path}: not started: {error}", file=sys.stderr)
                 started = time.monotonic()
             before = time.monotonic()
             time.sleep(POLL_S)
@@ -137,9 +117,9 @@ class Supervisor:
         return False
 
     def _start(self, runs: list[RunDir]) -> None:
-        attempts = [self._attempt(run) for run in runs]
         index = len(self.processes)
         environ = process_environment(self.pack, self.gpu, index, str(self.cache.own), dict(os.environ))
+        attempts = [Attempt.begin(run, self.launch.name, self.pack, self.gpu) for run in runs]
         with (
             open(attempts[0].folder / "stdout.log", "wb") as out,
             open(attempts[0].folder / "stderr.log", "wb") as err,
@@ -162,26 +142,6 @@ class Supervisor:
         if self.signalled is not None:  # it arrived while this one was being started
             self.processes[-1].stop()
 
-    def _attempt(self, run: RunDir) -> Attempt:
-        number, folder = run.new_attempt()
-        record = {
-            "attempt": number,
-            "launch": self.launch.name,
-            "job": self.pack["number"],
-            "job_id": job_id(),
-            "restart": int(os.environ.get("SLURM_RESTART_COUNT", "0")),
-            "host": socket.gethostname(),
-            "device": self.gpu.kind if self.gpu else "cpu",
-            "gpus": 1 if self.gpu else 0,
-            "pack": len(self.pack["runs"]),
-            "mode": self.pack["mode"],
-            "started": time.time(),
-            "env_steps_before": _steps(run),
-        }
-        attempt = Attempt(run, folder, record)
-        attempt.write()
-        return attempt
-
     def _share_out(self, seconds: float) -> None:
         alive = [process for process in self.processes if process.ended is None]
         for process in alive:
@@ -191,8 +151,9 @@ class Supervisor:
         for process in self.processes:
             if process.ended is None and process.popen.poll() is not None:
                 process.ended = time.time()
+                share = process.device_s / len(process.attempts)
                 for attempt in process.attempts:
-                    _close(attempt, process)
+                    attempt.close(process.popen.returncode, process.ended, share, asked=process.asked)
 
     def _obey_cancellation(self) -> None:
         cancelled = self._cancelled()
@@ -224,51 +185,6 @@ def _held_elsewhere(run: RunDir) -> bool:
     except RecordError:
         return False
     return holder is not None and holder[1] <= STALE_AFTER_S and not process_gone(holder[0])
-
-
-def _close(attempt: Attempt, process: Process) -> None:
-    """Record how an attempt ended, as far as its own process can tell; `diagnose` looks further."""
-    code = process.popen.returncode
-    ended = process.ended or time.time()
-    status = None
-    with contextlib.suppress(RecordError):
-        status = read_status(attempt.run)
-    if finished(attempt.run):
-        reason, message = "done", None
-    elif code == RESUMABLE:
-        reason, message = "stopped", "asked to stop; continues from its checkpoint"
-    elif code < 0:
-        reason, message = "killed", f"killed by {signal.Signals(-code).name}"
-    else:
-        reason = (status.reason if status else None) or "error"
-        message = (status.message if status else None) or f"exit code {code}"
-    attempt.write(
-        ended=ended,
-        exit_code=code,
-        reason=reason,
-        message=message,
-        asked_to_stop=process.asked,
-        env_steps_after=_steps(attempt.run),
-        device_seconds=process.device_s / len(process.attempts),
-        gpu_seconds=process.device_s / len(process.attempts) * attempt.record["gpus"],
-        lost_s=0.0 if reason == "done" else _lost_s(attempt.run, attempt.record["started"], ended),
-    )
-
-
-def _lost_s(run: RunDir, started: float, ended: float) -> float:
-    """Return the seconds of an attempt that its latest checkpoint does not hold."""
-    try:
-        saved = max((path.stat().st_mtime for path in run.checkpoint.iterdir()), default=0.0)
-    except OSError:
-        saved = 0.0
-    return max(0.0, ended - max(started, saved))
-
-
-def _steps(run: RunDir) -> int:
-    with contextlib.suppress(RecordError):
-        status = read_status(run)
-        return status.env_steps if status else 0
-    return 0
 
 
 @contextlib.contextmanager

@@ -227,3 +227,12 @@ def test_two_launches_at_once_submit_every_run_once(tree: Path, grid: str, tmp_p
     assert sum(len(made.packs) for made in Study(runs / "tiny").launches()) == 4
     assert cancel.main([f"grid={grid}", f"runs={runs}"]) == 0
     wait_for(lambda: not {"running", "queued"} & set(states(grid, runs, capsys).values()))
+
+
+def test_a_job_without_its_gpu_says_so_before_it_trains(tree: Path, grid: str, tmp_path: Path, capsys: Capture) -> None:
+    words = [f"grid={grid}", f"runs={tmp_path / 'runs'}", "methods=harmony", "seeds=1"]
+    assert launch.main([*words, "cluster=local", "cluster.gpus=1"]) == 1
+    out = capsys.readouterr().out
+    assert "not_started: " in out
+    assert "was planned with 1 GPU, but nvidia-smi shows none here" in out
+    assert not (tmp_path / "runs/tiny/catch/harmony_dreamerv3/seed-0/attempts").exists()
