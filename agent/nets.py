@@ -125,8 +125,24 @@ class MLP(eqx.Module):
 
 def conv(x: Float[Array, "n h w i"], kernel: Float[Array, "4 4 i o"], form: ConvForm) -> Float[Array, "n h2 w2 o"]:
     """Return the 4×4 stride-2 SAME convolution of images with even sides, halving them."""
-    if form == "lax":
-        return jax.lax.conv_general_dilated(x, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    if form == "matmul":
+        return _conv_matmul(x, kernel)
+    return jax.lax.conv_general_dilated(x, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def conv_transpose(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "4 4 o i"], form: ConvForm
+) -> Float[Array, "n h2 w2 o"]:
+    """Return the 4×4 stride-2 SAME transposed convolution (kernel [h, w, out, in], not flipped), doubling the sides."""
+    if form == "matmul":
+        return _conv_transpose_matmul(x, kernel)
+    numbers = ("NHWC", "HWOI", "NHWC")
+    return jax.lax.conv_transpose(x, kernel, (2, 2), "SAME", dimension_numbers=numbers)
+
+
+# Patches are four times the size of what they are cut from: the backward pass cuts them again rather than keep them.
+@jax.checkpoint
+def _conv_matmul(x: Array, kernel: Array) -> Array:
     n, h, w, c = x.shape
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     # A 4×4 window at even offsets is 2×2 blocks of 2×2 pixels.
@@ -137,13 +153,8 @@ def conv(x: Float[Array, "n h w i"], kernel: Float[Array, "4 4 i o"], form: Conv
     return patches @ weights
 
 
-def conv_transpose(
-    x: Float[Array, "n h w i"], kernel: Float[Array, "4 4 o i"], form: ConvForm
-) -> Float[Array, "n h2 w2 o"]:
-    """Return the 4×4 stride-2 SAME transposed convolution (kernel [h, w, out, in], not flipped), doubling the sides."""
-    if form == "lax":
-        numbers = ("NHWC", "HWOI", "NHWC")
-        return jax.lax.conv_transpose(x, kernel, (2, 2), "SAME", dimension_numbers=numbers)
+@jax.checkpoint
+def _conv_transpose_matmul(x: Array, kernel: Array) -> Array:
     n, h, w, c = x.shape
     out = kernel.shape[2]
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))

@@ -1,0 +1,57 @@
+"""Layers and convolutions: hand-computed numbers, and the two forms of each convolution."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agent import nets
+from agent.nets import Conv, ConvTranspose, Linear, Norm, in_compute_dtype, stages
+
+KEY = jax.random.key(0)
+
+
+def test_a_norm_has_epsilon_a_thousandth_inside_the_root():
+    x = jnp.array([1.0, 2.0, 3.0, 6.0])
+    np.testing.assert_allclose(Norm(4)(x), (x - 3.0) / np.sqrt(3.5 + 1e-3), rtol=1e-6)
+
+
+def test_truncated_normals_have_the_asked_deviation_and_end_at_two_raw_ones():
+    for seed in range(3):
+        kernel = np.asarray(nets.truncated_normal((300, 500), fan_in=300, fan_out=500, key=jax.random.key(seed)))
+        assert kernel.std() == pytest.approx(np.sqrt(1 / 400), rel=0.01)
+        assert 0.99 < np.abs(kernel).max() / (2 * np.sqrt(1 / 400) / 0.87962566103423978) <= 1 + 1e-6
+
+
+def test_output_layers_start_uniform_and_at_scale_zero_silent():
+    kernel = np.asarray(Linear(300, 500, key=KEY).kernel)
+    assert 0.99 < np.abs(kernel).max() / np.sqrt(3 / 400) <= 1
+    assert kernel.std() == pytest.approx(np.sqrt(1 / 400), rel=0.01)
+    assert not np.asarray(Linear(300, 500, scale=0.0, key=KEY).kernel).any()
+
+
+@pytest.mark.parametrize(
+    "layer", [lambda f: Conv(3, 5, f, key=KEY), lambda f: ConvTranspose(3, 5, f, last=False, key=KEY)]
+)
+def test_a_convolution_and_its_gradients_are_the_same_in_both_forms(layer):
+    x = jax.random.normal(KEY, (2, 8, 8, 3))
+
+    def run(form):
+        module = layer(form)
+        value, pull = jax.vjp(lambda k, x: type(module).__call__(jax.tree.map(lambda _, n: n, module, k), x), module, x)
+        return value, *jax.tree.leaves(pull(jnp.cos(jnp.arange(value.size, dtype=jnp.float32)).reshape(value.shape)))
+
+    for a, b in zip(run("lax"), run("matmul"), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_only_kernels_are_cast_to_the_compute_type():
+    layer = in_compute_dtype(Conv(3, 4, "matmul", key=KEY), jnp.dtype("bfloat16"))
+    assert layer.kernel.dtype == jnp.bfloat16
+    assert layer.norm.scale.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("shape", [(60, 60, 3), (64, 32, 3), (4, 4, 3)])
+def test_an_image_that_does_not_halve_to_its_end_is_refused(shape):
+    with pytest.raises(ValueError, match=r"expected a square of 4·2\^k"):
+        stages(shape, 4)
