@@ -94,8 +94,8 @@ def test_a_job_of_a_new_cluster_with_an_old_id_is_not_taken_for_ours(second: dic
     others = ["sbatch", "--parsable", "--array=0-1", "--output=/dev/null", "--hold", "--wrap=true"]
     stranger = subprocess.run(others, env={**os.environ, **second}, capture_output=True, text=True, check=True)
     assert stranger.stdout.strip() == first
-    wait_until(lambda: "queued" not in lab.labels("pair").values(), 60, "told apart", 2)
-    lab.run("resubmit", "grid=pair", "--state", "cancelled,lost", "cluster.slurm.hold=false", code=None)
+    wait_until(lambda: set(lab.labels("pair").values()) == {"cancelled"}, 60, "told apart", 2)
+    lab.run("resubmit", "grid=pair", "--state", "cancelled", "cluster.slurm.hold=false")
     lab.wait_all("pair", "done", 60)
     check_study(lab.study("pair"))
 
