@@ -17,9 +17,9 @@ import numpy as np
 from agent import record
 from analysis.errors import InputError, nearest
 from analysis.scores import RunScores
-from analysis.summary import summarise
+from analysis.summary import summarise_all
 
-CACHE_FORMAT = 2
+CACHE_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,12 @@ def _summaries(folder: Path, paths: Sequence[Path]) -> tuple[dict[Path, dict[str
     cache = _read_cache(cache_path)
     old: dict[str, dict[str, Any]] = cache.get("runs", {})
     configs: dict[str, dict[str, Any]] = dict(cache.get("configs", {}))
-    entries: dict[str, dict[str, Any]] = {}
-    found: dict[Path, dict[str, Any]] = {}
-    for path in paths:
-        name, stamp = str(path.relative_to(folder)), signature(path)
-        entry = old.get(name)
-        if entry is None or entry["signature"] != stamp:
-            entry = {"signature": stamp, "summary": summarise(path, configs)}
-        entries[name], found[path] = entry, entry["summary"]
+    stamps = {path: signature(path) for path in paths}
+    names = {path: str(path.relative_to(folder)) for path in paths}
+    changed = [path for path in paths if old.get(names[path], {}).get("signature") != stamps[path]]
+    read = summarise_all(changed, configs)
+    found = {path: read[path] if path in read else old[names[path]]["summary"] for path in paths}
+    entries = {names[path]: {"signature": stamps[path], "summary": found[path]} for path in paths}
     used = {summary["config_id"] for summary in found.values()}
     configs = {key: config for key, config in configs.items() if key in used}
     if entries != old:
@@ -112,7 +110,7 @@ def _plan(folder: Path, problems: list[Problem]) -> dict[str, Any] | None:
 
 
 def _loaded(key: record.RunKey, path: Path, summary: dict[str, Any], problems: list[Problem]) -> LoadedRun:
-    problems += [Problem(where, reason, key) for where, reason in summary["problems"]]
+    problems += [Problem(f"{path}{where}", reason, key) for where, reason in summary["problems"]]
     curve = RunScores(
         key.method,
         key.task,

@@ -3,8 +3,14 @@
 import hashlib
 import json
 import math
+import os
 import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any, cast
 
 from ruamel.yaml import YAML
@@ -15,16 +21,48 @@ from agent import record
 MAX_CONFIG_BYTES = 2**20
 METRIC_GROUPS = ("loss/", "harmony/")
 METRIC_BINS = 60
+RUNS_PER_WORKER = 500
+
+
+def summarise_all(folders: Sequence[Path], configs: dict[str, Any]) -> dict[Path, dict[str, Any]]:
+    """Return the summaries of run folders, read by several processes where there are many; `configs` gains theirs."""
+    workers = min(len(os.sched_getaffinity(0)), len(folders) // RUNS_PER_WORKER, 8)
+    if workers < 2:
+        return {folder: summarise(folder, configs) for folder in folders}
+    found: dict[Path, dict[str, Any]] = {}
+    command = [sys.executable, "-m", "analysis.summary"]
+    root = Path(__file__).resolve().parents[1]
+    with ThreadPoolExecutor(workers) as pool:
+        parts = [[os.path.abspath(folder) for folder in folders[k::workers]] for k in range(workers)]
+        texts = pool.map(
+            lambda part: (
+                subprocess.run(command, input=json.dumps(part).encode(), stdout=PIPE, cwd=root, check=True).stdout
+            ),
+            parts,
+        )
+        for k, text in enumerate(texts):
+            part = json.loads(text)
+            configs.update(part["configs"])
+            found.update(zip(folders[k::workers], part["summaries"], strict=True))
+    return found
+
+
+def _serve() -> None:
+    """Summarise the folders listed on stdin, as one of several processes."""
+    configs: dict[str, Any] = {}
+    summaries = [summarise(Path(folder), configs) for folder in json.load(sys.stdin)]
+    json.dump({"configs": configs, "summaries": summaries}, sys.stdout)
 
 
 def summarise(folder: Path, configs: dict[str, Any]) -> dict[str, Any]:
     """Return the summary of a run folder; `configs` gains its flattened configuration under its config_id.
 
-    Never raises for damaged content: each finding is a (path, reason) in `problems`, and what is sound is kept.
+    Never raises for damaged content: each finding is a (place below the folder, reason) in `problems`, and what is
+    sound is kept.
     """
     run, key = record.RunDir(folder), record.RunKey.of(folder)
     problems: list[tuple[str, str]] = []
-    found: dict[str, Any] = {"problems": problems}
+    found: dict[str, Any] = {}
     found |= _evaluations(run, problems)
     found |= _state(run, problems)
     found |= _provenance(run, problems)
@@ -41,7 +79,8 @@ def summarise(folder: Path, configs: dict[str, Any]) -> dict[str, Any]:
     if found["state"] == "done" and not found["frames"]:
         problems.append((str(run.scores), "the run is complete but has no evaluation; left out"))
         found["state"] = "damaged"
-    return found
+    # Places are kept relative to the folder, which may be named otherwise when the summary comes from the cache.
+    return found | {"problems": [(where.removeprefix(str(folder)), reason) for where, reason in problems]}
 
 
 def _evaluations(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[str, Any]:
@@ -73,14 +112,15 @@ def _evaluations(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[st
 
 def _check_mean(where: str, row: dict[str, Any], problems: list[tuple[str, str]]) -> None:
     episodes, mean = row.get("episodes"), row.get("mean")
-    if isinstance(episodes, list) and episodes and isinstance(mean, (int, float)):
-        values = [v for v in cast("list[Any]", episodes) if isinstance(v, (int, float))]
-        if len(values) == len(cast("list[Any]", episodes)):
-            true = math.fsum(values) / len(values)
-            if not math.isclose(true, mean, rel_tol=1e-4, abs_tol=1e-4):
-                problems.append(
-                    (where, f"its mean says {mean:g} but its episodes average {true:g}; the stated mean counts")
-                )
+    if not isinstance(episodes, list) or not episodes or not isinstance(mean, (int, float)):
+        return
+    try:
+        true = math.fsum(cast("list[float]", episodes)) / len(cast("list[float]", episodes))
+    except TypeError:
+        problems.append((where, "its episodes are not all numbers; the stated mean counts"))
+        return
+    if not math.isclose(true, mean, rel_tol=1e-4, abs_tol=1e-4):
+        problems.append((where, f"its mean says {mean:g} but its episodes average {true:g}; the stated mean counts"))
 
 
 def _state(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[str, Any]:
@@ -233,3 +273,7 @@ def _split(text: str) -> tuple[str, str]:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+if __name__ == "__main__":
+    _serve()

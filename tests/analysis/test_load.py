@@ -156,13 +156,13 @@ def test_a_second_call_reads_only_what_changed(study: Path, monkeypatch: pytest.
     import analysis.load
 
     read: list[Path] = []
-    original = analysis.load.summarise
+    original = analysis.load.summarise_all
 
-    def counting(path: Path, configs: dict[str, object]) -> dict[str, object]:
-        read.append(path)
-        return original(path, configs)
+    def counting(paths: list[Path], configs: dict[str, object]) -> dict[Path, dict[str, object]]:
+        read.extend(paths)
+        return original(paths, configs)
 
-    monkeypatch.setattr(analysis.load, "summarise", counting)
+    monkeypatch.setattr(analysis.load, "summarise_all", counting)
     first = load_study(study)
     assert len(read) == 4
     read.clear()
@@ -209,3 +209,20 @@ def test_a_study_that_is_not_there_names_the_nearest(study: Path) -> None:
     os.makedirs(study.parent / "empty")
     with pytest.raises(InputError, match="holds no runs"):
         load_study(study.parent / "empty")
+
+
+def test_many_runs_are_read_by_several_processes_with_the_same_result(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import analysis.summary
+
+    (run_dir(study).path / "status.json").write_text("{")
+    alone = load_study(study)
+    monkeypatch.setattr(analysis.summary, "RUNS_PER_WORKER", 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    monkeypatch.chdir(study.parent)
+    together = load_study(Path("small"))
+    assert [r.summary | {"problems": []} for r in together.runs] == [r.summary | {"problems": []} for r in alone.runs]
+    assert together.configs == alone.configs
+    assert [p.path for p in together.problems] == ["small/atari_pong/dreamerv3/seed-0/status.json"]
