@@ -12,6 +12,7 @@ from harness.slurm import Job, Phase
 from harness.slurm_rows import Exit, Life
 
 STOP_CODE = 75
+FULL = "ended without a word, as its disk has no space left; free some, then resubmit --state disk_full"
 INPUT_CODE = 2
 BY_STATE = {
     "OUT_OF_MEMORY": Reason.HOST_OOM,
@@ -61,7 +62,8 @@ class Evidence:
 
     `exit_code` is the process's own, negative for a signal, None where nobody saw its end; `began` says whether the
     process ever wrote something; `reason` and `message` are what the run itself wrote of this attempt in status.json;
-    `stderr` is the attempt's, `job_log` the job's (Slurm's own words are there); `started` is in unix seconds.
+    `stderr` is the attempt's, `job_log` the job's (Slurm's own words are there); `started` is in unix seconds;
+    `disk_full` says whether the disk of the run has no space left now.
     """
 
     complete: bool = False
@@ -73,6 +75,7 @@ class Evidence:
     job_log: str = ""
     on_gpu: bool = True
     started: float | None = None
+    disk_full: bool = False
     job: Job | None = None
 
 
@@ -112,7 +115,7 @@ def diagnose(evidence: Evidence) -> Diagnosis:
         _said(evidence, failure)
         or _by_slurm(evidence, life)
         or _by_words(failure or _slurm_words(evidence.job_log, evidence.on_gpu))
-        or _bare(evidence, life)
+        or (Diagnosis(Reason.DISK_FULL, FULL) if evidence.disk_full else _bare(evidence, life))
     )
     return Diagnosis(found.reason, found.message, nodes, found.traceback, found.fingerprint)
 

@@ -20,6 +20,7 @@ from harness.study import Launch, Planned, Study
 STALE_S = 300.0
 STALE_WHEN_ENDED_S = 60.0  # of a lease whose job Slurm calls ended
 SUBMITTING_S = 600.0
+FULL_BYTES = 64 * 1024
 NO_STATUS = Status()
 
 
@@ -263,9 +264,18 @@ def _ended(
         job_log=_job_log(where),
         on_gpu=bool(where and where.launch.data["profile"].get("gpus")),
         started=attempt.get("started"),
+        disk_full=_disk_full(folder.path),
         job=job,
     )
     return RunState(run, State.ENDED, status, where, attempt, diagnose(evidence), note)
+
+
+def _disk_full(path: Path) -> bool:
+    try:
+        disk = os.statvfs(path)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < FULL_BYTES
 
 
 def _job_log(where: Where | None) -> str:

@@ -184,6 +184,11 @@ def test_a_process_that_vanished_without_a_word_is_lost() -> None:
     assert diagnose(Evidence()).reason is Reason.LOST
 
 
+def test_a_silent_end_on_a_full_disk_is_told_by_the_disk() -> None:
+    assert diagnose(Evidence(exit_code=1, disk_full=True)).reason is Reason.DISK_FULL
+    assert diagnose(Evidence(exit_code=1, disk_full=True, stderr=crash("{}[1]"))).reason is Reason.CODE_ERROR
+
+
 def test_local_processes_are_diagnosed_without_slurm() -> None:
     assert diagnose(Evidence(exit_code=-9)).message == "killed by SIGKILL; nothing says by whom"
     assert diagnose(Evidence(exit_code=3)).reason is Reason.CODE_ERROR

@@ -7,6 +7,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -232,6 +234,37 @@ def test_each_way_a_run_fails_by_itself_is_named_and_all_complete_in_the_end(
     lab.run("resubmit", "grid=faults", *words, env=slow(0.05) | gpu.env, code=None)
     lab.wait_all("faults", "done", 90)
     check_study(lab.study("faults"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own of 16 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", folder], capture_output=True, text=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"no disk can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_disk_that_runs_full_is_named_and_all_goes_on_once_there_is_space(lab: Lab, small_disk: Path) -> None:
+    lab.grid("pair", PAIR)
+    runs = lab.tree / "runs"
+    runs.symlink_to(small_disk)
+    lab.run("launch", "grid=pair", "cluster=test", env=slow(0.5))
+    lab.wait_running("pair", 60)
+    filler = small_disk / "filler"
+    with pytest.raises(OSError, match="No space left"), open(filler, "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    lab.wait_all("pair", "disk_full", 60)
+    filler.unlink()
+    lab.run("resubmit", "grid=pair", "--state", "disk_full,failed", env=slow(0.05))
+    lab.wait_all("pair", "done", 60)
+    check_study(lab.study("pair"))
 
 
 def test_a_job_that_dies_before_python_starts_shows_its_last_words(lab: Lab) -> None:
