@@ -69,9 +69,11 @@ def rich_table(view: Overview, title: str) -> Any:
 
 def summary(states: Sequence[RunState]) -> str:
     """Return all runs in one line: `12 runs: 8 done, 4 running (57% of all steps)`."""
+    if not states:
+        return "no runs"
     counts = Counter(state.label for state in states)
     parts = [f"{counts[k]} {k}" for k in sorted(counts, key=lambda x: (ORDER.index(x) if x in ORDER else 9, x))]
-    share = sum(map(progress, states)) / len(states) if states else 0.0
+    share = sum(map(progress, states)) / len(states)
     left = time_left(states)
     pace = f", about {duration(left)} at the present pace" if left is not None else ""
     return f"{len(states)} runs: {', '.join(parts)} ({share:.0%} of all steps{pace})"

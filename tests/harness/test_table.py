@@ -1,0 +1,85 @@
+"""The table of a study, and what it says to do next."""
+
+import pytest
+
+from agent.record import RunKey, Status
+from harness.diagnose import Diagnosis
+from harness.failure_texts import Reason
+from harness.hours import Spent
+from harness.state import Overview, RunState, State
+from harness.study import Planned
+from harness.table import cell, cost, duration, ends, next_command, rich_table, summary, time_left
+
+TRACE = "Traceback (most recent call last):\n" + "".join(f"  line {k}\n" for k in range(40)) + "ValueError: no\n"
+
+
+def run(seed: int, state: State, *, steps: int = 0, speed: float = 0.0, found: Diagnosis | None = None) -> RunState:
+    status = Status(env_steps=steps, total_env_steps=1000, env_steps_per_s=speed, heartbeat=10.0, started=5.0)
+    return RunState(Planned(RunKey("catch", "dreamerv3", seed), "hash"), state, status, diagnosis=found)
+
+
+DONE = run(0, State.DONE)
+RUNNING = run(1, State.RUNNING, steps=500, speed=2.0)
+QUEUED = run(2, State.QUEUED)
+OOM = run(3, State.ENDED, found=Diagnosis(Reason.GPU_OOM, "RESOURCE_EXHAUSTED"))
+BROKEN = run(4, State.ENDED, found=Diagnosis(Reason.CODE_ERROR, "ValueError: no", "", TRACE, "mark"))
+ALSO_BROKEN = run(5, State.ENDED, found=Diagnosis(Reason.CODE_ERROR, "ValueError: no", "", TRACE, "mark"))
+STOPPED = run(6, State.ENDED, found=Diagnosis(Reason.STOPPED, "asked to stop"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, "–"), (5, "5 s"), (89, "89 s"), (600, "10 min"), (7200, "2.0 h"), (86400 * 3, "3.0 d")]
+)
+def test_times_are_short(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_a_cell_counts_states_and_shows_how_far_running_runs_are() -> None:
+    text = cell([DONE, RUNNING, QUEUED, OOM])
+    assert [part in text for part in ("1 done", "1 running 50%", "1 queued", "1 gpu_oom")] == [True] * 4
+    assert text.index("done") < text.index("running") < text.index("queued") < text.index("gpu_oom")
+
+
+def test_the_summary_counts_all_steps_and_the_time_left() -> None:
+    assert time_left([DONE, RUNNING, QUEUED]) == (500 + 1000) / 2.0
+    line = "3 runs: 1 done, 1 running, 1 queued (50% of all steps, about 12 min at the present pace)"
+    assert summary([DONE, RUNNING, QUEUED]) == line
+    assert summary([]) == "no runs"
+
+
+def test_identical_failures_are_shown_once_with_head_and_end_of_their_traceback() -> None:
+    lines = ends([OOM, BROKEN, ALSO_BROKEN])
+    assert lines[0] == "code_error: ValueError: no – catch/dreamerv3/seed-4, catch/dreamerv3/seed-5"
+    assert lines[1].strip() == "Traceback (most recent call last):"
+    text = "\n".join(lines)
+    assert text.count("ValueError: no") == 2
+    assert "…" in text
+    assert lines[-1] == "gpu_oom: RESOURCE_EXHAUSTED – catch/dreamerv3/seed-3"
+
+
+@pytest.mark.parametrize(
+    ("states", "command"),
+    [
+        ([DONE, RUNNING, OOM], "python -m harness.status grid=g --watch"),
+        ([DONE, OOM, BROKEN], "python -m harness.resubmit grid=g --fix"),
+        ([DONE, BROKEN], "python -m harness.logs grid=g tasks=catch methods=dreamerv3 seeds=4..4"),
+        ([DONE, STOPPED], "python -m harness.resubmit grid=g"),
+        ([DONE, run(7, State.PLANNED)], "python -m harness.launch grid=g"),
+        ([DONE], "python -m analysis.report grid=g"),
+    ],
+)
+def test_the_next_command_is_the_useful_one(states: list[RunState], command: str) -> None:
+    assert next_command(states, "grid=g") == command
+
+
+def test_the_table_has_a_row_per_task_and_a_column_per_method() -> None:
+    table = rich_table(Overview([DONE, RUNNING]), "runs/catch")
+    assert [column.header for column in table.columns] == ["task", "dreamerv3", "steps/s", "left"]
+    assert table.row_count == 1
+
+
+def test_hours_are_told_with_their_waste() -> None:
+    total = Spent(3.0)
+    assert cost(total, True) == "GPU-hours spent: 3.00"
+    total.wasted |= {"preempted": 0.25, "gpu_oom": 0.5}
+    assert cost(total, False) == "hours spent: 3.00; of these lost: 0.75 (gpu_oom 0.50, preempted 0.25)"
