@@ -4,8 +4,17 @@
 host_name() {  # slurmctld insists on the host's own name, and listens on what that name resolves to
     local name
     name=$(hostname -s)
-    if getent ahostsv4 "$name" | grep -q '^127\.'; then echo "$name"; else echo localhost; fi
+    if [[ $(resolve "$name") != 127.* ]] && unshare --uts true 2>/dev/null; then name=localhost; fi
+    echo "$name"
 }
+
+host_address() {  # loopback, but where the host's name means another address and no namespace may be made
+    local found
+    found=$(resolve "$(host_name)")
+    if [[ $found == 127.* ]]; then echo 127.0.0.1; else echo "$found"; fi
+}
+
+resolve() { getent ahostsv4 "$1" | awk 'NR == 1 {print $1}'; }
 
 slurm_is() { [[ $(printf '%s\n%s\n' "$1" "$(slurmctld -V | awk '{print $2}')" | sort -V | head -n1) == "$1" ]]; }  # at least that version
 
@@ -20,6 +29,7 @@ cgroup() {  # v1 where the memory and freezer hierarchies can be written; else S
 check_settings() {
     [[ ${HARMONY_BENCH_SLURM_CGROUP:-auto} =~ ^(auto|v1|none)$ ]] \
         || die "HARMONY_BENCH_SLURM_CGROUP is '$HARMONY_BENCH_SLURM_CGROUP'; it can be auto, v1 or none"
+    [[ -n $(host_address) ]] || die "the host's name $(hostname -s) has no IPv4 address; add it to /etc/hosts"
     [[ $PORT =~ ^[0-9]{4,5}$ ]] || die "HARMONY_BENCH_SLURM_PORT is '$PORT'; a port number is expected"
 }
 
@@ -63,7 +73,7 @@ init_sql() {
 slurmdbd_conf() {
     cat <<TEXT
 DbdHost=$(host_name)
-DbdAddr=127.0.0.1
+DbdAddr=$(host_address)
 DbdPort=$((PORT + 1))
 SlurmUser=root
 AuthType=auth/munge
@@ -108,7 +118,7 @@ memory_settings() {  # two ways to keep a job within its memory: the kernel's, o
 accounting_settings() {
     if [[ $1 == yes ]]; then
         echo "AccountingStorageType=accounting_storage/slurmdbd"
-        echo "AccountingStorageHost=127.0.0.1"
+        echo "AccountingStorageHost=$(host_address)"
         echo "AccountingStoragePort=$((PORT + 1))"
         echo "AccountingStoragePass=$RUN/munge/socket"    # with slurmdbd and munge this names the socket
         echo "AccountingStorageTRES=gres/gpu"
@@ -120,11 +130,12 @@ accounting_settings() {
 preempt_signal() { if slurm_is 24.05; then echo "PreemptParameters=send_user_signal"; else echo "SlurmctldParameters=preempt_send_user_signal"; fi; }
 
 slurm_conf() {  # slurm_conf ACCOUNTING(yes|no)
-    local host
+    local host address
     host=$(host_name)
+    address=$(host_address)
     cat <<TEXT
 ClusterName=$CLUSTER
-SlurmctldHost=$host(127.0.0.1)
+SlurmctldHost=$host($address)
 SlurmctldPort=$PORT
 SlurmUser=root
 SlurmdUser=root
@@ -159,7 +170,7 @@ KillWait=5
 SchedulerParameters=bf_interval=3,sched_interval=5,batch_sched_delay=0
 $(accounting_settings "$1")
 GresTypes=gpu,shard
-NodeName=n[1-4] NodeHostname=$host NodeAddr=127.0.0.1 Port=[$((PORT + 11))-$((PORT + 14))] CPUs=16 RealMemory=16000 Gres=gpu:fake:4,shard:16 State=UNKNOWN
+NodeName=n[1-4] NodeHostname=$host NodeAddr=$address Port=[$((PORT + 11))-$((PORT + 14))] CPUs=16 RealMemory=16000 Gres=gpu:fake:4,shard:16 State=UNKNOWN
 PartitionName=DEFAULT Nodes=ALL State=UP MaxTime=INFINITE DefaultTime=10
 PartitionName=main Default=YES PriorityTier=50 PreemptMode=OFF
 PartitionName=low PriorityTier=1 PreemptMode=REQUEUE GraceTime=0
