@@ -17,6 +17,7 @@ mpl.use("Agg")
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -95,7 +96,9 @@ class Plot:
     def _set_title(self) -> None:
         """Head the figure; a legend above the panels takes the title, since the two would overlap."""
         if self.figure.legends:
-            self.figure.legends[0].set_title(self.title, prop={"weight": "bold", "size": STYLE["figure.titlesize"]})
+            self.figure.legends[0].set_title(
+                self.title, prop=FontProperties(weight="bold", size=STYLE["figure.titlesize"])
+            )
         else:
             self.figure.suptitle(self.title)
 

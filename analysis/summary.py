@@ -30,21 +30,20 @@ def summarise_all(folders: Sequence[Path], configs: dict[str, Any]) -> dict[Path
     if workers < 2:
         return {folder: summarise(folder, configs) for folder in folders}
     found: dict[Path, dict[str, Any]] = {}
-    command = [sys.executable, "-m", "analysis.summary"]
-    root = Path(__file__).resolve().parents[1]
+    parts = [[os.path.abspath(folder) for folder in folders[k::workers]] for k in range(workers)]
     with ThreadPoolExecutor(workers) as pool:
-        parts = [[os.path.abspath(folder) for folder in folders[k::workers]] for k in range(workers)]
-        texts = pool.map(
-            lambda part: (
-                subprocess.run(command, input=json.dumps(part).encode(), stdout=PIPE, cwd=root, check=True).stdout
-            ),
-            parts,
-        )
+        texts = pool.map(_ask, parts)
         for k, text in enumerate(texts):
             part = json.loads(text)
             configs.update(part["configs"])
             found.update(zip(folders[k::workers], part["summaries"], strict=True))
     return found
+
+
+def _ask(folders: Sequence[str]) -> bytes:
+    """Have another process summarise folders; return what it wrote."""
+    command, root = [sys.executable, "-m", "analysis.summary"], Path(__file__).resolve().parents[1]
+    return subprocess.run(command, input=json.dumps(folders).encode(), stdout=PIPE, cwd=root, check=True).stdout
 
 
 def _serve() -> None:
