@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from agent.config import Config, frames_per_step, identity, suite_of
@@ -80,13 +80,11 @@ def pack_size(wanted: int | str, config: Config, memory_gb: float | None) -> int
     return max(1, min(MAX_PACK, int((USABLE * memory_gb - CONTEXT_GB) / run_memory_gb(config))))
 
 
-def plan_packs(
-    runs: Sequence[Run], wanted: int | str, mode: str, memory_gb: float | None = None, at_most: Mapping[str, int] = {}
-) -> list[Pack]:
+def plan_packs(runs: Sequence[Run], wanted: int | str, mode: str, memory_gb: float | None = None) -> list[Pack]:
     """Return the jobs for the runs, those with the earliest runs first.
 
     A pack holds runs of one task, in the order given, so seeds and methods share it. With `vmap` they also share every
-    setting but seed and method, which is what one computation allows. `at_most` limits single runs' packs by name.
+    setting but seed and method, which is what one computation allows.
     """
     groups: dict[tuple[object, ...], list[Run]] = {}
     for run in runs:
@@ -96,7 +94,6 @@ def plan_packs(
         waiting = list(group)
         while waiting:
             size = pack_size(wanted, waiting[0].config, memory_gb)
-            size = max(1, min(size, at_most.get(waiting[0].name, size)))
             taken, waiting = waiting[:size], waiting[size:]
             packs.append(Pack(tuple(run.name for run in taken), mode if len(taken) > 1 else "vmap"))
     order = {run.name: index for index, run in enumerate(runs)}
@@ -106,12 +103,6 @@ def plan_packs(
 def _shape(config: Config) -> str:
     settings = identity(config)
     return repr(sorted((key, value) for key, value in settings.items() if key not in ("seed", "harmony")))
-
-
-def split(pack: Pack, keep: Iterable[str]) -> Pack:
-    """Return the pack with only the runs to keep."""
-    kept = set(keep)
-    return Pack(tuple(run for run in pack.runs if run in kept), pack.mode)
 
 
 def total_frames(runs: Iterable[Run]) -> int:

@@ -44,12 +44,6 @@ def test_one_computation_holds_only_runs_of_the_same_shape() -> None:
     assert [len(pack.runs) for pack in plan_packs(runs, 4, "process")] == [4]
 
 
-def test_a_limit_on_one_run_makes_its_pack_smaller() -> None:
-    runs = atari("tasks=pong", "seeds=3")
-    packs = plan_packs(runs, 6, "vmap", at_most={runs[0].name: 2})
-    assert [len(pack.runs) for pack in packs] == [2, 4]
-
-
 @pytest.mark.parametrize(("processes", "memory", "share"), [(1, 80.0, 0.94), (2, 80.0, 0.465), (4, 16.0, 0.1875)])
 def test_processes_share_memory_beside_their_contexts(processes: int, memory: float, share: float) -> None:
     assert memory_fraction(processes, memory) == pytest.approx(share)
