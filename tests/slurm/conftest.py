@@ -20,18 +20,19 @@ def running_cluster() -> Iterator[Cluster]:
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}; run slurm/testcluster install")
-    was_up = subprocess.run([SCRIPT, "status"], capture_output=True, check=False).returncode == 0
-    started = subprocess.run([SCRIPT, "start"], capture_output=True, text=True, check=False)
-    assert started.returncode == 0, started.stderr
-    before = os.environ.get("SLURM_CONF")
-    os.environ["SLURM_CONF"] = started.stdout.strip().removeprefix("export SLURM_CONF=")
-    yield Cluster()
-    if not was_up:
-        subprocess.run([SCRIPT, "stop"], capture_output=True, check=True)
-    if before is None:
-        del os.environ["SLURM_CONF"]
-    else:
-        os.environ["SLURM_CONF"] = before
+    with pytest.MonkeyPatch.context() as patch:
+        number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+        if number:  # beside the first worker's cluster; nodes of one name would share their cgroups
+            patch.setenv("HARMONY_BENCH_SLURM_DIR", f"/tmp/harmony-bench-slurm-{number}")
+            patch.setenv("HARMONY_BENCH_SLURM_PORT", str(26800 + 100 * number))
+            patch.setenv("HARMONY_BENCH_SLURM_CGROUP", "none")
+        was_up = subprocess.run([SCRIPT, "status"], capture_output=True, check=False).returncode == 0
+        started = subprocess.run([SCRIPT, "start"], capture_output=True, text=True, check=False)
+        assert started.returncode == 0, started.stderr
+        patch.setenv("SLURM_CONF", started.stdout.strip().removeprefix("export SLURM_CONF="))
+        yield Cluster()
+        if not was_up:
+            subprocess.run([SCRIPT, "stop"], capture_output=True, check=True)
 
 
 @pytest.fixture
@@ -58,7 +59,9 @@ class Beside:
 
 @pytest.fixture(scope="session")
 def beside(running_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Beside:
-    """Two studies on n4 that reach their time limit of a minute: one hears the signal before it, one does not."""
+    """Two studies on n4 that reach their time limit of a minute, one hearing the signal before it and one not, and one
+    that is held, the first element of its array cancelled while it waits.
+    """
     lab = Lab(make_tree(tmp_path_factory.mktemp("beside"), cheap=True), environment())
     words = ("cluster=test", "cluster.walltime_min=1", "cluster.slurm.nodelist=n4")
     for name, tick_s, more in (
@@ -67,6 +70,9 @@ def beside(running_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -
     ):
         lab.grid(name, PAIR)
         lab.run("launch", f"grid={name}", *words, more, env={"CHEAP": json.dumps({"tick_s": tick_s})})
+    lab.grid("beside-held", PAIR)
+    lab.run("launch", "grid=beside-held", "cluster=test", "cluster.slurm.hold=true")
+    subprocess.run(["scancel", lab.job_ids("beside-held")[0]], check=True)
     return Beside(lab)
 
 

@@ -53,19 +53,6 @@ def test_a_running_job_that_is_cancelled_keeps_its_checkpoint_and_goes_on_when_r
     check_study(lab.study("pair"))
 
 
-def test_array_elements_cancelled_while_they_wait_are_known_as_cancelled(lab: Lab) -> None:
-    lab.grid("pair", PAIR)
-    lab.run("launch", "grid=pair", "cluster=test", "cluster.slurm.hold=true", env=slow(0.05))
-    first, second = lab.job_ids("pair")
-    text_of("scancel", first)
-    assert lab.labels("pair")[RUNS[1]] == "queued"
-    wait_until(lambda: lab.labels("pair")[RUNS[0]] == "cancelled", 60, "cancelled", 2)
-    text_of("scontrol", "release", second)
-    lab.run("resubmit", "grid=pair", "--state", "cancelled", "cluster.slurm.hold=false", env=slow(0.05))
-    lab.wait_all("pair", "done", 60)
-    check_study(lab.study("pair"))
-
-
 def test_our_own_cancel_stops_what_was_selected_and_nothing_else(lab: Lab) -> None:
     lab.grid("pair", PAIR)
     lab.run("launch", "grid=pair", "cluster=test", env=slow())
@@ -133,50 +120,46 @@ def processes_of(study: Path, job: str) -> list[int]:
     return found
 
 
-def test_a_node_that_dies_is_named_and_left_out_by_the_fix(lab: Lab, cluster: Cluster) -> None:
-    lab.grid("one", ONE)
+def test_a_dead_node_is_named_and_left_out_and_a_run_given_up_alive_keeps_one_writer(
+    lab: Lab, cluster: Cluster
+) -> None:
+    lab.grid("dead", ONE)
     forbid = ("cluster.slurm.requeue=false", "cluster.slurm.no-requeue=true")
-    prefer = "cluster.exclude=n1,n3,n4"
-    lab.run("launch", "grid=one", "cluster=test", prefer, *forbid, env=slow())
-    lab.wait_running("one", 60)
-    job = text_of("squeue", "--noheader", f"--jobs={lab.job_ids('one')[0]}", "--format=%A").strip()
-    doomed = processes_of(lab.study("one"), job)
+    lab.run("launch", "grid=dead", "cluster=test", "cluster.exclude=n1,n3,n4", *forbid, env=slow())
+    lab.grid("alive", ONE.replace("400", "1000"))
+    lab.run("launch", "grid=alive", "cluster=test", "cluster.slurm.nodelist=n2", env=slow())
+    for name in ("dead", "alive"):
+        lab.wait_running(name, 60)
+    alive = lab.job_ids("alive")[0]
+    job = text_of("squeue", "--noheader", f"--jobs={lab.job_ids('dead')[0]}", "--format=%A").strip()
+    doomed = processes_of(lab.study("dead"), job)
     cluster.control("kill", "n2")
     for pid in sorted(doomed, key=lambda pid: b"slurmstepd" not in Path(f"/proc/{pid}/cmdline").read_bytes()):
         os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: lab.labels("one")[RUNS[0]] == "node_failure", 90, "node failure", 2)
-    fixed = lab.run("resubmit", "grid=one", "--fix", "cluster.exclude=n1", env=slow(0.05))
+    wait_until(lambda: state_of(alive) == "PENDING", 60, "requeued by Slurm", 1)
+    text_of("scontrol", "update", f"jobid={alive}", "reqnodelist=n3")
+    wait_until(lambda: lab.labels("dead")[RUNS[0]] == "node_failure", 90, "node failure", 2)
+    fixed = lab.run("resubmit", "grid=dead", "--fix", "cluster.exclude=n1", env=slow(0.05))
     assert "node_failure: exclude n1 → n1,n2 (1 run)" in fixed.out
-    lab.wait_all("one", "done", 60)
-    check_study(lab.study("one"))
-
-
-def test_a_run_whose_node_was_given_up_while_it_still_writes_has_one_writer(lab: Lab, cluster: Cluster) -> None:
-    lab.grid("one", ONE.replace("400", "1000"))
-    lab.run("launch", "grid=one", "cluster=test", "cluster.slurm.nodelist=n2", env=slow())
-    lab.wait_running("one", 60)
-    job = lab.job_ids("one")[0]
-    cluster.control("kill", "n2")
-    wait_until(lambda: state_of(job) == "PENDING", 60, "requeued by Slurm", 1)
-    text_of("scontrol", "update", f"jobid={job}", "reqnodelist=n3")
-    wait_until(lambda: state_of(job) == "RUNNING", 60, "running again", 0.5)
-    lab.wait_all("one", "done", 120)
-    check_study(lab.study("one"))
+    wait_until(lambda: state_of(alive) != "PENDING", 60, "started again beside the first", 0.5)
+    for name in ("dead", "alive"):
+        lab.wait_all(name, "done", 120)
+        check_study(lab.study(name))
 
 
 def test_slurmctld_may_stop_and_come_back_at_submission_and_while_jobs_run(lab: Lab, cluster: Cluster) -> None:
     lab.grid("pair", PAIR)
-    lab.run("launch", "grid=pair", "cluster=test", "agent.run.steps=1200", env=slow(1))
+    lab.run("launch", "grid=pair", "cluster=test", "agent.run.steps=1000", env=slow(1))
     lab.wait_running("pair")
     cluster.control("down", "slurmctld")
     shown = lab.run("status", "grid=pair", code=None)
     assert "Slurm did not answer (squeue failed with exit code 1" in shown.out + shown.err
-    assert set(lab.labels("pair").values()) == {"running"}
+    assert "2 runs: 2 running" in shown.out
     lab.grid("other", PAIR)
     refused = lab.run("launch", "grid=other", "cluster=test", code=None)
     assert refused.code == 1
     assert "nothing was submitted: scontrol failed" in refused.err
-    again = lab.run("launch", "grid=pair", "cluster=test", "agent.run.steps=1200", code=None)
+    again = lab.run("launch", "grid=pair", "cluster=test", "agent.run.steps=1000", code=None)
     assert "handed to" not in again.out
     cluster.control("up", "slurmctld")
     lab.run("launch", "grid=other", "cluster=test", env=slow(0.05))
@@ -293,3 +276,12 @@ def test_before_a_time_limit_a_job_checkpoints_and_queues_itself_again(beside: B
     check_study(lab.study(name))
     assert len(lab.job_ids(name)) == 2
     assert all(attempts(lab, name, run)[-1]["restart"] != 0 for run in RUNS)
+
+
+def test_array_elements_cancelled_while_they_wait_are_known_as_cancelled(beside: Beside) -> None:
+    lab, name = beside.lab, "beside-held"
+    wait_until(lambda: lab.labels(name) == {RUNS[0]: "cancelled", RUNS[1]: "queued"}, 60, "cancelled", 2)
+    text_of("scontrol", "release", lab.job_ids(name)[1])
+    lab.run("resubmit", f"grid={name}", "--state", "cancelled", "cluster.slurm.hold=false", env=slow(0.05))
+    lab.wait_all(name, "done", 60)
+    check_study(lab.study(name))

@@ -41,7 +41,7 @@ def test_a_time_out_without_jobs_is_told_after_looking_and_a_relaunch_submits(la
 
 
 def test_a_submission_in_doubt_is_not_repeated_before_slurm_can_be_asked(lab: Lab, stand: Stand) -> None:
-    stand.answer("sbatch", f'"$real" --begin=now+20 "$@" >/dev/null; {TIMED_OUT}')
+    stand.answer("sbatch", f'"$real" --begin=now+8 "$@" >/dev/null; {TIMED_OUT}')
     stand.answer("squeue", "exit 1")
     lab.grid("pair", PAIR)
     doubt = lab.run("launch", "grid=pair", "cluster=test", env=FAST | stand.env, code=1)
