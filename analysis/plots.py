@@ -147,7 +147,7 @@ def gains_plot(group: Group, look: dict[str, Look]) -> Plot | None:
     both = zip(group.scores[pair.x], group.scores[pair.y], strict=True)
     gains = np.array([float(a.mean() - b.mean()) for a, b in both]) * 100
     order = [int(k) for k in np.argsort(gains, kind="stable")]
-    figure = new_figure(7.0, 1.2 + 0.2 * len(order))
+    figure = new_figure(7.0, 1.35 + 0.2 * len(order))
     axes = figure.subplots()
     colors = [look[pair.x].color if gains[k] > 0 else look[pair.y].color for k in order]
     axes.barh(range(len(order)), gains[order], color=colors, height=0.72)
@@ -166,7 +166,7 @@ def gains_plot(group: Group, look: dict[str, Look]) -> Plot | None:
     axes.set_xlabel(unit + (f", linear within ±{LINEAR:g}, logarithmic beyond" if wide else ""))
     runs = sorted({len(s) for m in (pair.x, pair.y) for s in group.scores[m]})
     n = str(runs[0]) if len(runs) == 1 else f"{runs[0]} to {runs[-1]}"
-    title = f"{label(pair.x)} minus {label(pair.y)}, per task (n = {n})"
+    title = f"{label(pair.x)} minus\n{label(pair.y)}, per task (n = {n})"
     caption = f"Difference of means over {n} runs per task and method; to the right {label(pair.x)} is better."
     return Plot(f"gains_{group.scale}", title, caption, figure)
 

@@ -228,6 +228,7 @@ def _run(options: Options) -> int:
             + ". Mend it, compare what is paired (--paired), or show them all the same (--force)."
         )
     found = results.compute(material.scores, settings, withheld)
+    material.findings += [guard.Finding("remark", text) for text in found.remarks]
     literature = scores.literature() if "literature" in options.flags else []
     made = tables.of_results(found, literature)
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.absolute().parent))

@@ -76,7 +76,10 @@ class Group:
 
 @dataclass
 class Results:
-    """Everything the tables and figures show; `withheld` says why there are no aggregates, "" if there are."""
+    """Everything the tables and figures show.
+
+    `withheld` says why there are no aggregates, "" if there are; `remarks` what the aggregates leave out or mix.
+    """
 
     settings: Settings
     methods: list[str]
@@ -86,6 +89,7 @@ class Results:
     groups: list[Group]
     units: dict[str, str]
     withheld: str = ""
+    remarks: list[str] = field(default_factory=list[str])
 
 
 def order_methods(names: Sequence[str]) -> list[str]:
@@ -123,6 +127,7 @@ def compute(runs: Sequence[RunScores], settings: Settings, withheld: str = "") -
     results = Results(settings, methods, tasks, list(runs), cells, [], units, withheld)
     for scale, members in _scales(tasks, units, table).items():
         group = _group(scale, members, methods, finals, table)
+        results.remarks += _remarks(scale, members, methods, cells)
         if group is not None:
             spans = [cells[m, t].frames for m in group.methods for t in group.tasks]
             group.frames = (min(a for a, _ in spans), max(b for _, b in spans))
@@ -162,6 +167,24 @@ def _group(
         return None
     scores = {m: [_scaled(finals[m, t], scale, table.get(t)) for t in shared] for m in present}
     return Group(scale, shared, present, scores)
+
+
+def _remarks(
+    scale: str, tasks: Sequence[str], methods: Sequence[str], cells: Mapping[tuple[str, str], Cell]
+) -> list[str]:
+    """Return what the group's aggregates leave out, and whether its methods end at different frames."""
+    present = [m for m in methods if any((m, t) in cells for t in tasks)]
+    found: list[str] = []
+    for method in present:
+        lacking = [t for t in tasks if (method, t) not in cells and any((m, t) in cells for m in present)]
+        if lacking:
+            names = ", ".join(lacking[:6]) + (f", … {len(lacking) - 6} more" if len(lacking) > 6 else "")
+            found.append(f"{method} has no finished run of {names}: left out of everything across tasks ({scale})")
+    ends = {m: max(cells[m, t].frames[1] for t in tasks if (m, t) in cells) for m in present}
+    if ends and max(ends.values()) > 1.05 * min(ends.values()):
+        listed = ", ".join(f"{m} {frames}" for m, frames in ends.items())
+        found.append(f"methods are scored at different frames ({scale}): {listed}")
+    return found
 
 
 def _scaled(scores: Sequence[float], scale: str, reference: tuple[float, float] | None) -> Floats:
