@@ -19,6 +19,8 @@ from pathlib import Path
 
 SETTLED_S = 10.0
 LARGEST_GB = 4.0
+PREFIX = "harmony-bench-xla-"
+LEFT_S = 14 * 86400.0  # longer than jobs run: a copy this old was left by one that was killed
 
 
 def shared_folder(device: str) -> Path:
@@ -46,7 +48,8 @@ class Cache:
     def open(cls, device: str, scratch: str = "") -> Cache:
         """Return a fresh copy of the shared cache in scratch; an unreadable or huge one is left alone."""
         shared = shared_folder(device)
-        own = Path(tempfile.mkdtemp(prefix="harmony-bench-xla-", dir=scratch or None))
+        own = Path(tempfile.mkdtemp(prefix=PREFIX, dir=scratch or None))
+        _sweep(own.parent)
         with contextlib.suppress(OSError):
             entries = _files(shared)
             if sum(size for _, size, _ in entries) < LARGEST_GB * 2**30:
@@ -75,6 +78,15 @@ class Cache:
     def close(self) -> None:
         """Delete the job's copy."""
         shutil.rmtree(self.own, ignore_errors=True)
+
+
+def _sweep(scratch: Path) -> None:
+    """Remove this user's copies that killed jobs left behind."""
+    with contextlib.suppress(OSError):
+        for folder in scratch.glob(f"{PREFIX}*"):
+            info = folder.stat()
+            if info.st_uid == os.getuid() and time.time() - info.st_mtime > LEFT_S:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _files(folder: Path) -> list[tuple[Path, int, float]]:

@@ -50,3 +50,11 @@ def test_an_unusable_home_costs_nothing_but_time(tmp_path: Path, monkeypatch: py
     (cache.own / "entry").write_bytes(b"x")
     assert cache.publish(settled_s=0) == 0
     cache.close()
+
+
+def test_a_copy_left_by_a_killed_job_is_removed_in_time(tmp_path: Path) -> None:
+    first, second = (Cache.open("cpu", str(tmp_path / "scratch")) for _ in range(2))
+    past = time.time() - 30 * 86400
+    os.utime(first.own, (past, past))
+    third = Cache.open("cpu", str(tmp_path / "scratch"))
+    assert sorted((tmp_path / "scratch").iterdir()) == sorted([second.own, third.own])
