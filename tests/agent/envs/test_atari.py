@@ -1,5 +1,7 @@
 """Atari: frames, pooling, limits, seeds and exact state, against the emulator itself."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -106,6 +108,43 @@ def test_a_lost_life_does_not_end_the_episode_and_the_end_of_the_game_does():
         lives.append(env._ale.lives())
         record = env.step(1)
     assert set(lives) == {5, 4, 3, 2, 1} and record["is_terminal"]
+
+
+class Script:
+    """An emulator whose frame f lights column f of the screen, and whose game is over after `over` frames."""
+
+    def __init__(self, over):
+        self.over, self.frame = over, 0
+
+    def reset_game(self):
+        self.frame = 0
+
+    def act(self, action):
+        self.frame += 1
+        return 1
+
+    def game_over(self, **_):
+        return self.frame >= self.over
+
+    def getScreenRGB(self, out):
+        out.fill(0)
+        out[:, self.frame] = 255
+
+
+@pytest.mark.parametrize(
+    ("over", "pooled", "reward"),
+    [(4, [3, 4], 4), (3, [3], 3), (2, [2], 2), (8, [7, 8], 4), (7, [7], 3), (6, [3, 6], 2), (5, [3, 5], 1)],
+)
+def test_a_game_over_within_a_step_pools_its_last_frame_with_the_latest_third_one(over, pooled, reward):
+    """The third frame's buffer lives on between the steps of an episode, and is black after a reset."""
+    env: Any = Atari("pong", 0, noops=0, limit_is_terminal=False)
+    env._ale = Script(over)
+    for _ in range(2):  # The second episode must not see the first one's buffer.
+        record = env.reset()
+        while not record["is_last"]:
+            record = env.step(0)
+        assert record["is_terminal"] and record["reward"] == reward
+        assert np.flatnonzero(env._pooled[0, :, 0]).tolist() == pooled
 
 
 def test_an_image_is_not_overwritten_by_the_next_step():
