@@ -12,7 +12,7 @@ from typing import Any
 from agent.config import METHODS, Config, ConfigError, differences, dump_yaml, from_dict, read_yaml
 from agent.record import plan_path, read_plan, write_bytes, write_json
 from harness.command import Command, comma_list, match_name, parse_seeds
-from harness.grid import Run
+from harness.grid import Run, is_scalar, spell, typed_value
 from harness.study import Planned, Study
 
 FORMAT = 1
@@ -43,7 +43,21 @@ def select(command: Command, planned: Sequence[Planned]) -> list[Planned]:
             known = ", ".join(str(seed) for seed in sorted({run.key.seed for run in planned}))
             raise ConfigError(f"seeds={command.settings['seeds']}: seed {missing[0]} is not in this study ({known})")
         chosen = [run for run in chosen if run.key.seed in seeds]
+    for key, text in command.agent.items():
+        chosen = _select_variants(key, text, chosen, methods)
     return chosen
+
+
+def _select_variants(key: str, text: str, chosen: list[Planned], methods: Sequence[str]) -> list[Planned]:
+    """Keep the runs whose method names one of the values; a key that is no axis of the study selects nothing away."""
+    values = comma_list(f"agent.{key}", text) if is_scalar(key) else [text]
+    wanted = {f"{key}={spell(typed_value(key, value))}" for value in values}
+    axes = {part for method in methods for part in method.partition("@")[2].split(",") if part.startswith(f"{key}=")}
+    if not axes:
+        return chosen
+    for name in wanted - axes:
+        raise ConfigError(f"agent.{name} is not in this study ({', '.join(sorted(axes))})")
+    return [run for run in chosen if wanted & set(run.key.method.partition("@")[2].split(","))]
 
 
 def check_writable(runs: Path) -> None:

@@ -56,7 +56,16 @@ def test_another_configuration_is_refused_with_its_keys(study: Study) -> None:
 
 @pytest.mark.parametrize(
     ("words", "count"),
-    [([], 8), (["methods=harmony"], 4), (["methods=dreamerv3@actent=0.01"], 2), (["seeds=1,"], 4), (["seeds=0"], 4)],
+    [
+        ([], 8),
+        (["methods=harmony"], 4),
+        (["methods=dreamerv3@actent=0.01"], 2),
+        (["seeds=1,"], 4),
+        (["seeds=0"], 4),
+        (["agent.actent=1e-3"], 4),
+        (["agent.actent=0.01,1e-3"], 8),
+        (["agent.run.steps=10"], 8),
+    ],
 )
 def test_selectors_choose_planned_runs(study: Study, words: list[str], count: int) -> None:
     assert len(select(parse(words, {}), study.planned())) == count
@@ -64,7 +73,12 @@ def test_selectors_choose_planned_runs(study: Study, words: list[str], count: in
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(["tasks=cacth"], "did you mean 'catch'"), (["seeds=5,"], "seed 5 is not in this study \\(0, 1\\)")],
+    [
+        (["tasks=cacth"], "did you mean 'catch'"),
+        (["seeds=5,"], "seed 5 is not in this study \\(0, 1\\)"),
+        (["agent.actent=7"], r"agent.actent=7.0 is not in this study \(actent=0.001, actent=0.01\)"),
+        (["agent.actnet=7"], "did you mean 'actent'"),
+    ],
 )
 def test_a_selector_that_means_nothing_is_refused(study: Study, words: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
