@@ -145,8 +145,12 @@ class Study:
     @contextlib.contextmanager
     def lock(self, wait_s: float = LOCK_WAIT_S) -> Generator[None]:
         """Hold the study: of two commands that submit at the same moment the second waits and sees the first's jobs."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.hidden.mkdir(mode=0o700, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.hidden.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            folder = self.path.parent
+            raise ConfigError(f"{folder}: cannot be written ({error.strerror}); name another one with runs=DIR") from error
         check_private(self.hidden)
         deadline = time.monotonic() + wait_s
         while True:
