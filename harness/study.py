@@ -149,8 +149,8 @@ class Study:
             self.path.mkdir(parents=True, exist_ok=True)
             self.hidden.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
-            folder = self.path.parent
-            raise ConfigError(f"{folder}: cannot be written ({error.strerror}); name another one with runs=DIR") from error
+            reason = f"cannot be written ({error.strerror}); name another one with runs=DIR"
+            raise ConfigError(f"{self.path.parent}: {reason}") from error
         check_private(self.hidden)
         deadline = time.monotonic() + wait_s
         while True:
