@@ -7,6 +7,7 @@ they come from (in the user's cache folder; deleting it costs time only). A seco
 import hashlib
 import json
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from analysis.errors import InputError, nearest
 from analysis.scores import RunScores
 from analysis.summary import summarise_all
 
-CACHE_FORMAT = 3
+CACHE_FORMAT = 4
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class LoadedRun:
         return str(self.summary["config_id"])
 
 
-STATES = ("done", "running", "stopped", "failed", "planned", "missing", "damaged")
+STATES = ("done", "running", "silent", "stopped", "failed", "planned", "missing", "damaged")
 
 
 @dataclass
@@ -111,17 +112,20 @@ def _plan(folder: Path, problems: list[Problem]) -> dict[str, Any] | None:
 
 def _loaded(key: record.RunKey, path: Path, summary: dict[str, Any], problems: list[Problem]) -> LoadedRun:
     problems += [Problem(f"{path}{where}", reason, key) for where, reason in summary["problems"]]
+    state = summary["state"]
+    if state == "running" and time.time() - summary["heartbeat"] > record.STALE_AFTER_S:
+        state = "silent"
     curve = RunScores(
         key.method,
         key.task,
         key.seed,
         np.array(summary["frames"], np.int64),
         np.array(summary["scores"], np.float64),
-        complete=summary["state"] == "done",
+        complete=state == "done",
         unit=summary["unit"],
         folder=path,
     )
-    return LoadedRun(key, path, summary["state"], curve, summary)
+    return LoadedRun(key, path, state, curve, summary)
 
 
 def _without_folder(

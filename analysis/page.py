@@ -16,7 +16,16 @@ from analysis.table import Table
 from analysis.tables import METRIC_NAMES, SCALE_NAMES, count, frames_text, task_label
 
 HERE = Path(__file__).resolve().parent
-MARKS = {"done": "", "running": "▸", "stopped": "‖", "failed": "×", "planned": "·", "missing": "·", "damaged": "!"}
+MARKS = {
+    "done": "",
+    "running": "▸",
+    "silent": "?",
+    "stopped": "‖",
+    "failed": "×",
+    "planned": "·",
+    "missing": "·",
+    "damaged": "!",
+}
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 SHOWN_PROBLEMS = 500
 SHOWN_DETAILS = 12

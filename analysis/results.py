@@ -127,7 +127,7 @@ def compute(runs: Sequence[RunScores], settings: Settings, withheld: str = "") -
     results = Results(settings, methods, tasks, list(runs), cells, [], units, withheld)
     for scale, members in _scales(tasks, units, table).items():
         group = _group(scale, members, methods, finals, table)
-        results.remarks += _remarks(scale, members, methods, cells)
+        results.remarks += _remarks(scale, members, methods, cells, runs)
         if group is not None:
             spans = [cells[m, t].frames for m in group.methods for t in group.tasks]
             group.frames = (min(a for a, _ in spans), max(b for _, b in spans))
@@ -170,11 +170,18 @@ def _group(
 
 
 def _remarks(
-    scale: str, tasks: Sequence[str], methods: Sequence[str], cells: Mapping[tuple[str, str], Cell]
+    scale: str,
+    tasks: Sequence[str],
+    methods: Sequence[str],
+    cells: Mapping[tuple[str, str], Cell],
+    runs: Sequence[RunScores],
 ) -> list[str]:
-    """Return what the group's aggregates leave out, and whether its methods end at different frames."""
+    """Return what the group's aggregates leave out or mix: tasks, frames, kinds of scores."""
     present = [m for m in methods if any((m, t) in cells for t in tasks)]
+    trained = [m for m in present if any(r.window for r in runs if r.method == m)]
     found: list[str] = []
+    if trained and len(trained) < len(present):
+        found.append(f"scores of {', '.join(trained)} are training episodes, the others' evaluations")
     for method in present:
         lacking = [t for t in tasks if (method, t) not in cells and any((m, t) in cells for m in present)]
         if lacking:

@@ -123,12 +123,17 @@ def _check_mean(where: str, row: dict[str, Any], problems: list[tuple[str, str]]
 
 
 def _state(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[str, Any]:
-    found: dict[str, Any] = {"state": "planned", "env_steps": 0, "total_env_steps": 0, "reason": ""}
+    found: dict[str, Any] = {"state": "planned", "env_steps": 0, "total_env_steps": 0, "reason": "", "heartbeat": 0.0}
     try:
         status = record.read_status(run)
         if status is not None:
-            found = {"state": "failed" if status.state == "done" else status.state, "env_steps": status.env_steps,
-                     "total_env_steps": status.total_env_steps, "reason": str(status.reason or "")}  # fmt: skip
+            found |= {
+                "state": status.state,
+                "env_steps": status.env_steps,
+                "total_env_steps": status.total_env_steps,
+                "reason": str(status.reason or ""),
+                "heartbeat": status.heartbeat,
+            }
     except record.RecordError as error:
         problems.append(_split(str(error)))
         found["state"] = "damaged"
@@ -139,6 +144,9 @@ def _state(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[str, Any
         result = record.read_json(run.result)
         if result is not None:
             found["state"] = "done"
+        elif found["state"] == "done":
+            problems.append((str(run.status), "says done, but there is no result.json; the run is left out"))
+            found["state"] = "damaged"
     except record.RecordError as error:
         problems.append(_split(str(error)))
         found["state"] = "damaged"

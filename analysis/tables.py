@@ -92,7 +92,9 @@ def _task_entries(cell: Cell | None, best: float, with_normalised: bool, unit: s
 
 def _per_task_title(results: Results) -> str:
     spans = [cell.frames for cell in results.cells.values()]
-    budget = frames_text((min(a for a, _ in spans), max(b for _, b in spans))) if spans else "no finished run"
+    if not spans:
+        return "Score per task: no run has finished yet"
+    budget = frames_text((min(a for a, _ in spans), max(b for _, b in spans)))
     last = "last evaluation" if results.settings.last == 1 else f"mean of the last {results.settings.last} evaluations"
     return f"Score per task: mean ± standard deviation over runs (number of runs), {last}, at {budget}"
 

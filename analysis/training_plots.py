@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from analysis.figure import DASHES, INK, PALETTE, Look, Plot, band, frames_axis, legend, new_figure, plain_number
 from analysis.resample import Floats
@@ -37,7 +37,7 @@ def task_curves(results: Results, look: dict[str, Look]) -> Plot | None:
     if not tasks:
         return None
     rows, columns = _grid(len(tasks))
-    figure = new_figure(max(4.4, 2.35 * columns), 1.3 + 1.75 * rows)
+    figure = new_figure(max(4.4, 2.35 * columns), 1.45 + 1.75 * rows)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     table = references(results.settings.reference)
     for axes, task in zip(panels, tasks, strict=False):
@@ -66,7 +66,7 @@ def task_curves(results: Results, look: dict[str, Look]) -> Plot | None:
         "Mean over runs ± one standard deviation; thin lines: single runs, unfinished ones too. "
         "Dotted: random player; dashed: human reference, where they lie within the panel."
     )
-    title = f"Learning curves per task (n = {n} finished {'run' if n == '1' else 'runs'} per task and method)"
+    title = f"Learning curves per task\n(n = {n} finished {'run' if n == '1' else 'runs'} per task and method)"
     return Plot("tasks", title, caption, figure)
 
 
@@ -122,9 +122,15 @@ def _series(metrics: Sequence[dict[str, Any]], name: str, method: str) -> list[S
     return [(frames, values) for frames, values in found if frames]
 
 
+def _has_weights(entry: dict[str, Any]) -> bool:
+    """Return whether a run learned weights: a method without Harmony logs them too, always 1."""
+    named = [entry["series"][name] for name, _ in WEIGHTS if name in entry["series"]]
+    return any(value != 1.0 for _, values in named for value in values)
+
+
 def weights_plot(metrics: Sequence[dict[str, Any]]) -> Plot | None:
     """Return the learned loss weights of Harmony over frames, one panel per method variant."""
-    methods = sorted({m["method"] for m in metrics if any(name in m["series"] for name, _ in WEIGHTS)})
+    methods = sorted({m["method"] for m in metrics if _has_weights(m)})
     if not methods:
         return None
     figure = new_figure(4.2 * len(methods) + 1.4, 3.2)
@@ -141,8 +147,9 @@ def weights_plot(metrics: Sequence[dict[str, Any]]) -> Plot | None:
         axes.set_title(f"{label(method)} (n = {runs} runs)")
         axes.set_xlabel("frames")
         axes.set_yscale("log")
-        for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-            set_formatter(FuncFormatter(plain_number))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(FuncFormatter(plain_number))
+        axes.yaxis.set_minor_formatter(NullFormatter())
         frames_axis(axes)
     panels[0].set_ylabel("weight of the loss (no unit)")
     panels[-1].legend(loc="best")

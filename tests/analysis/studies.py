@@ -23,6 +23,7 @@ def write_run(
     state: str = "done", overrides: dict[str, Any] | None = None, code: str = "tree-a", success: bool = False,
     metrics: bool = False, score: Callable[[str, str, int, int], float] = curve, reason: str | None = None,
     gpu_seconds: float = 36.0,
+    heartbeat: float = 0.0,
 ) -> RunDir:  # fmt: skip
     """Write one run folder through the contract's own writers."""
     run = RunDir(key.folder(study))
@@ -51,7 +52,9 @@ def write_run(
         record.append_row(run.scores, row)
     if metrics:
         write_metrics(run, key, evaluations * every, frames_per_step)
-    status = Status(state=state, env_steps=evaluations * every, total_env_steps=planned * every, reason=reason)
+    status = Status(
+        state=state, env_steps=evaluations * every, total_env_steps=planned * every, reason=reason, heartbeat=heartbeat
+    )
     record.write_status(run, status)
     number, attempt = run.new_attempt()
     record.write_json(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -226,3 +227,18 @@ def test_many_runs_are_read_by_several_processes_with_the_same_result(
     assert [r.summary | {"problems": []} for r in together.runs] == [r.summary | {"problems": []} for r in alone.runs]
     assert together.configs == alone.configs
     assert [p.path for p in together.problems] == ["small/atari_pong/dreamerv3/seed-0/status.json"]
+
+
+def test_a_running_run_without_a_heartbeat_is_silent(tmp_path: Path) -> None:
+    study = tmp_path / "runs" / "live"
+    write_run(study, RunKey("catch", "dreamerv3", 0), state="running", heartbeat=time.time())
+    write_run(study, RunKey("catch", "dreamerv3", 1), state="running", heartbeat=time.time() - 3600)
+    for _ in range(2):  # the second time from the cache
+        assert [r.state for r in load_study(study).runs] == ["running", "silent"]
+
+
+def test_done_without_a_result_is_damage(study: Path) -> None:
+    run_dir(study).result.unlink()
+    loaded = load_study(study)
+    assert state(loaded) == "damaged"
+    assert reasons(loaded, run_dir(study).status) == ["says done, but there is no result.json; the run is left out"]
