@@ -16,6 +16,7 @@ from typing import Any
 from agent.record import RecordError, RunDir, read_json, read_status, write_json
 from harness.jobenv import Gpu, finished, job_id
 
+OWN_FAULTS = ("code_error", "nan", "wrong_input", "gpu_oom")
 RESUMABLE = 75  # agent.train's exit code after a checkpoint on request
 
 
@@ -87,6 +88,22 @@ class Attempt:
             status = read_status(self.run)
         reason = (status.reason if status else None) or "error"
         return reason, (status.message if status else None) or f"exit code {code}"
+
+
+def broke(record: Mapping[str, Any], launch: str) -> bool:
+    """Return whether a job of this launch ended the run by a fault of its own, so that it must not run there again."""
+    return record.get("launch") == launch and "ended" in record and record.get("reason") in OWN_FAULTS
+
+
+def latest(run: RunDir) -> dict[str, Any]:
+    """Return the record of the latest attempt, with its number; empty when there is none."""
+    numbers = run.attempt_numbers()
+    if not numbers:
+        return {}
+    try:
+        return {"attempt": numbers[-1], **(read_json(run.attempts / str(numbers[-1]) / "attempt.json") or {})}
+    except RecordError:
+        return {"attempt": numbers[-1]}
 
 
 def saved_steps(run: RunDir) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 from agent.record import RecordError, RunDir, Status, lease_holder, process_gone, read_json, read_status
 from harness import pool, slurm
+from harness.attempts import RESUMABLE, broke, latest
 from harness.diagnose import Diagnosis, Evidence, diagnose
 from harness.failure_texts import Reason, read_tail
 from harness.slurm import Job, Phase, Snapshot, Ticket
@@ -156,17 +157,6 @@ def _status(folder: RunDir) -> tuple[Status | None, str]:
         return None, str(error)
 
 
-def _attempt(folder: RunDir) -> dict[str, Any]:
-    """Return the record of the latest attempt, with its number; empty when there is none."""
-    numbers = folder.attempt_numbers()
-    if not numbers:
-        return {}
-    try:
-        return {"attempt": numbers[-1], **(read_json(folder.attempts / str(numbers[-1]) / "attempt.json") or {})}
-    except RecordError:
-        return {"attempt": numbers[-1]}
-
-
 def _held(folder: RunDir, stale_s: float = STALE_S) -> bool:
     """Return whether a living process holds the run."""
     try:
@@ -188,7 +178,7 @@ def _without_job(run: Planned, folder: RunDir) -> RunState:
 
 def _local(run: Planned, folder: RunDir, where: Where, state: dict[str, Any] | None) -> RunState:
     status, note = _status(folder)
-    attempt = _attempt(folder)
+    attempt = latest(folder)
     ours = attempt.get("launch") == where.launch.id
     job = (state or {}).get("jobs", {}).get(str(where.number), {})
     where = Where(where.launch, where.number, job.get("job_id"))
@@ -210,7 +200,7 @@ def _local(run: Planned, folder: RunDir, where: Where, state: dict[str, Any] | N
 
 def _on_slurm(run: Planned, folder: RunDir, where: Where, snapshot: Snapshot | None) -> RunState:
     status, note = _status(folder)
-    attempt = _attempt(folder)
+    attempt = latest(folder)
     if where.job_id is None:
         fresh = time.time() - where.launch.data["created"] < SUBMITTING_S and _submitting(where.launch)
         state = State.QUEUED if fresh else State.PLANNED
@@ -218,6 +208,8 @@ def _on_slurm(run: Planned, folder: RunDir, where: Where, snapshot: Snapshot | N
     job = snapshot.jobs.get(where.job_id) if snapshot else None
     phase = job.phase if job else Phase.UNKNOWN
     ours = attempt.get("launch") == where.launch.id and attempt.get("restart", 0) >= (job.restarts if job else 0)
+    if broke(attempt, where.launch.id):  # its job may go on with others, or be requeued for them
+        return _ended(run, folder, where, job, status, note)
     if phase is Phase.WAITING:
         return RunState(run, State.QUEUED, status, where, attempt, note=note or _why_waiting(job))
     if phase is Phase.RUNNING and not (ours and "ended" in attempt):
@@ -247,7 +239,7 @@ def _ended(
     run: Planned, folder: RunDir, where: Where | None, job: Job | None, status: Status | None, note: str
 ) -> RunState:
     """The state of an unfinished run that nothing works on, with the reason."""
-    attempt = _attempt(folder)
+    attempt = latest(folder)
     ours = where is None or attempt.get("launch") == where.launch.id
     if where and run.name in where.launch.cancelled(where.number):
         diagnosis = Diagnosis(Reason.CANCELLED, "cancelled on request")
@@ -255,9 +247,10 @@ def _ended(
     said = status if status and ours and status.attempt == attempt.get("attempt") else None
     if said is not None and said.state == "running":
         said = None  # it was killed before it could say more
+    stopped = said is not None and said.state == "stopped"  # whatever became of the others in its process
     evidence = Evidence(
         began=bool(attempt) and ours,
-        exit_code=attempt.get("exit_code") if ours else None,
+        exit_code=RESUMABLE if stopped else attempt.get("exit_code") if ours else None,
         reason=said.reason if said else None,
         message=said.message if said else None,
         stderr=read_tail(folder.attempts / str(attempt.get("attempt", 0)) / "stderr.log") if ours else "",

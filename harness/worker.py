@@ -20,7 +20,7 @@ from typing import Any
 
 from agent.record import STALE_AFTER_S, RecordError, RunDir, lease_holder, process_gone, read_json, read_status
 from harness import slurm
-from harness.attempts import Attempt
+from harness.attempts import Attempt, broke, latest
 from harness.cache import Cache
 from harness.jobenv import EnvironmentFault, Gpu, cores, find_gpu, finished, job_id, process_environment, share
 
@@ -78,7 +78,8 @@ class Supervisor:
         """Start and watch all processes until they have ended; return whether every run is complete."""
         runs = [RunDir(self.study / name) for name in self.pack["runs"]]
         cancelled = self._cancelled()
-        todo = [run for run in runs if not finished(run) and str(run.path.relative_to(self.study)) not in cancelled]
+        todo = [run for run in runs if not finished(run) and not broke(latest(run), self.launch.name)]
+        todo = [run for run in todo if str(run.path.relative_to(self.study)) not in cancelled]
         self.waiting = [todo] if self.pack["mode"] == "vmap" else [[run] for run in todo]
         self.waiting = [group for group in self.waiting if group]
         self.catch_signals()
