@@ -56,10 +56,18 @@ def environment() -> dict[str, str]:
     return keep | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
+def login_node(clone: Path) -> dict[str, str]:
+    """The environment of a login node, on which a submission would fail: a dry run must not make one."""
+    programs = clone / "login-node"
+    programs.mkdir(exist_ok=True)
+    (programs / "sbatch").write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    (programs / "sbatch").chmod(0o755)
+    return environment() | {"PATH": f"{programs}:{environment()['PATH']}", "SLURM_CONF": "/nowhere/slurm.conf"}
+
+
 def finish(command: str, clone: Path) -> None:
-    done = subprocess.run(
-        ["bash", "-c", command], cwd=clone, env=environment(), capture_output=True, text=True, timeout=900
-    )
+    shell = login_node(clone) if "cluster=default" in command else environment()
+    done = subprocess.run(["bash", "-c", command], cwd=clone, env=shell, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
 
 
