@@ -1,102 +1,21 @@
 """Regenerate tables and figures from run folders and the bundled scores: `python -m analysis.report`."""
 
 import json
+import os
 import shutil
 import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from analysis import guard, load, results, scores, selection, tables
 from analysis.errors import InputError, nearest
+from analysis.options import HELP, Options, parse
 from analysis.table import Table
 from analysis.write import MARKER, write_report
-
-HELP = """usage: python -m analysis.report [key=value ...] [--flag ...]
-
-Writes one report: index.html, report.md, tables/, figures/, aggregates.csv, per_task.csv, comparisons.csv.
-Without a grid it shows the published Atari-100k results of scores/.
-
-settings:
-  grid=         the study of this grid (runs/NAME)
-  study=        a study by the name of its folder, where it is not the grid's
-  runs=         folder of all studies (default: runs)
-  out=          where the report goes (default: report)
-  tasks=        comma list; the suite's prefix may be left out
-  methods=      comma list of the study's methods and of published ones (scores/methods.csv)
-  seeds=        5 (0..4), 0..4, or 1,3
-  extra=        a CSV with columns method,task,seed,frames,score (comma list for several)
-  last=         a run's score is the mean of its last N evaluations (default: 1)
-  reps=         bootstrap samples (default: 50000)
-  bootstrap_seed=  seed of the bootstrap (default: 0)
-
-flags:
-  --reference exact|integer   random and human scores as published, or rounded as in the HarmonyDream paper
-  --literature  add columns of other published methods
-  --paired      use only the seeds that every method has finished
-  --no-figures  numbers and tables only
-  --force       show aggregates that should not be compared, labelled
-  --json        print the results as JSON
-  --debug       show the traceback of an error
-  --help        show this text"""
-KEYS = ("grid", "study", "runs", "out", "tasks", "methods", "seeds", "extra", "last", "reps", "bootstrap_seed")
-FLAGS = ("reference", "literature", "paired", "no-figures", "force", "json", "debug", "help")
-
-
-@dataclass
-class Options:
-    """The parsed command line."""
-
-    settings: dict[str, str] = field(default_factory=dict[str, str])
-    flags: set[str] = field(default_factory=set[str])
-    reference: str = "exact"
-
-    def items(self, key: str) -> list[str]:
-        """Return the items of a comma list, [] where the key is not given."""
-        return selection.comma_list(key, self.settings[key]) if key in self.settings else []
-
-    def whole(self, key: str, default: int, least: int) -> int:
-        """Return a whole number of at least `least`."""
-        text = self.settings.get(key, str(default))
-        if not text.isdecimal() or int(text) < least or len(text) > 9:
-            raise InputError(f"{key}={text}: a whole number from {least} on is expected")
-        return int(text)
-
-
-def parse(argv: Sequence[str]) -> Options:
-    """Return the options; InputError names what is unknown, repeated or lacks its value."""
-    options, words = Options(), list(argv)
-    while words:
-        word = words.pop(0)
-        name, equals, value = word.removeprefix("--").partition("=")
-        if name == "reference":
-            value = value if equals else words.pop(0) if words else ""
-            if value not in ("exact", "integer"):
-                raise InputError(nearest("reference", value, ["exact", "integer"]))
-            options.reference = value
-        elif word.startswith("--"):
-            if name not in FLAGS or equals:
-                hint = (
-                    f"settings are written key=value: {name}={value or 'VALUE'}"
-                    if name in KEYS
-                    else nearest("flag", word, [f"--{f}" for f in FLAGS])
-                )
-                raise InputError(hint)
-            options.flags.add(name)
-        elif not equals:
-            raise InputError(f"{word!r} is not understood; settings are key=value, as in grid=demo")
-        elif name not in KEYS:
-            raise InputError(nearest("setting", name, KEYS))
-        elif name in options.settings:
-            raise InputError(f"{name} is given twice: {options.settings[name]!r} and {value!r}")
-        elif not value:
-            raise InputError(f"{name}= needs a value")
-        else:
-            options.settings[name] = value
-    return options
 
 
 @dataclass
@@ -246,6 +165,8 @@ def check_out(out: Path) -> None:
     parent = out.absolute().parent
     if not parent.is_dir():
         raise InputError(f"out={out}: the folder {parent} does not exist")
+    if not os.access(parent, os.W_OK):
+        raise InputError(f"out={out}: the folder {parent} is not writable")
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise InputError(f"out={out}: is not a folder; choose another out=")
     if out.is_dir() and any(out.iterdir()) and not (out / MARKER).exists():

@@ -38,23 +38,6 @@ def write_report(
         if r.summary["metrics"]
     ]
     drawn = [] if "no-figures" in flags else plots.all_plots(found, metrics)
-    texts = {
-        "aggregates.csv": tables.aggregates_csv(found),
-        "per_task.csv": tables.per_task_csv(found),
-        "comparisons.csv": tables.comparisons_csv(found),
-        "problems.csv": csv_text(["path", "reason"], [[p.path, p.reason] for p in material.problems]),
-        "coverage.csv": _coverage_csv(material),
-    }
-    for table in made:
-        texts |= {
-            f"tables/{table.name}.{kind}": text
-            for kind, text in (
-                ("md", table.markdown()),
-                ("tex", table.latex()),
-                ("csv", table.csv()),
-                ("html", table.html()),
-            )
-        }
     title, lead = _headings(material, found)
     contents = Contents(
         title,
@@ -69,19 +52,34 @@ def write_report(
         out.absolute(),
         "force" in flags,
     )
-    texts["index.html"] = render(contents)
-    texts["report.md"] = _markdown(contents)
-    texts[MARKER] = (
-        json.dumps({"study": material.name, "provenance": dict(contents.provenance)}, indent=1, ensure_ascii=False)
-        + "\n"
-    )
     for name in ("tables", "figures"):
         (folder / name).mkdir()
-    for name, text in texts.items():
+    for name, text in _texts(contents).items():
         (folder / name).write_text(text, encoding="utf-8")
     for plot in drawn:
         for kind in FORMATS:
             (folder / "figures" / f"{plot.name}.{kind}").write_bytes(plot.save(kind))
+
+
+def _texts(c: Contents) -> dict[str, str]:
+    """Return the text of every file but the figures, by its name."""
+    marker = {"title": c.title, "provenance": dict(c.provenance)}
+    texts = {
+        "index.html": render(c),
+        "report.md": _markdown(c),
+        MARKER: json.dumps(marker, indent=1, ensure_ascii=False) + "\n",
+        "aggregates.csv": tables.aggregates_csv(c.results),
+        "per_task.csv": tables.per_task_csv(c.results),
+        "comparisons.csv": tables.comparisons_csv(c.results),
+        "problems.csv": csv_text(["path", "reason"], [[p.path, p.reason] for p in c.problems]),
+        "coverage.csv": _coverage_csv(c.runs),
+    }
+    for table in c.tables:
+        texts[f"tables/{table.name}.md"] = table.markdown()
+        texts[f"tables/{table.name}.tex"] = table.latex()
+        texts[f"tables/{table.name}.csv"] = table.csv()
+        texts[f"tables/{table.name}.html"] = table.html()
+    return texts
 
 
 def _headings(material: "Material", found: results.Results) -> tuple[str, str]:
@@ -96,21 +94,13 @@ def _headings(material: "Material", found: results.Results) -> tuple[str, str]:
     return f"Study {material.name}", lead
 
 
-def _coverage_csv(material: "Material") -> str:
+def _coverage_csv(runs: Sequence[LoadedRun]) -> str:
+    names = ("env_steps", "total_env_steps", "reason")
     rows = [
-        [
-            r.key.task,
-            r.key.method,
-            r.key.seed,
-            r.state,
-            r.summary["env_steps"],
-            r.summary["total_env_steps"],
-            r.summary["reason"],
-            len(r.scores.frames),
-        ]
-        for r in material.selected
+        [r.key.task, r.key.method, r.key.seed, r.state, *(r.summary[name] for name in names), len(r.scores.frames)]
+        for r in runs
     ]
-    return csv_text(["task", "method", "seed", "state", "env_steps", "total_env_steps", "reason", "evaluations"], rows)
+    return csv_text(["task", "method", "seed", "state", *names, "evaluations"], rows)
 
 
 def _markdown(c: Contents) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from agent.config import NOT_IDENTITY
 from agent.record import RunKey
-from analysis import guard, report
+from analysis import guard, options, report
 from tests.analysis.studies import curve, write_plan, write_run, write_study
 
 QUICK = ("reps=200", "--no-figures")
@@ -287,7 +287,7 @@ def test_wrong_input_is_one_line_and_nothing_is_written(
 def test_help_names_every_setting_and_flag(capsys: pytest.CaptureFixture[str]) -> None:
     assert report.main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert all(f"{key}=" in text for key in report.KEYS) and all(f"--{flag}" in text for flag in report.FLAGS)
+    assert all(f"{key}=" in text for key in options.KEYS) and all(f"--{flag}" in text for flag in options.FLAGS)
 
 
 def test_the_guards_ignored_settings_are_the_agents() -> None:
