@@ -44,7 +44,7 @@ class Order:
 def profile_for(grid: Grid, command: Command) -> profiles.Choice:
     """Return the cluster profile: the file, the grid's resources over it, the command line over both."""
     name = command.settings.get("cluster") or grid.cluster
-    choice = profiles.choose(name, {**grid.resources, **command.cluster})
+    choice = profiles.choose(name, {**grid.resources, **command.cluster}, look="dry-run" in command.flags)
     profile = choice.profile
     if profile.gpus == "auto":
         profile = profile.model_copy(update={"gpus": jobenv.count_gpus()})
@@ -231,7 +231,7 @@ def _dry_run(command: Command, order: Order, grid: Grid) -> int:
         print(order.note)
     print("\n".join(describe(order, rates)) if order.runs else "nothing is missing")
     for index, pack in enumerate(order.packs[:8]):
-        print(f"  job {index}: {', '.join(pack.runs)}")
+        print(f"  job {index}: {_shown(pack, order.runs)}")
     if len(order.packs) > 8:
         print(f"  … and {len(order.packs) - 8} more")
     words = " ".join(f"{k}={v}" for k, v in command.settings.items())
@@ -239,6 +239,14 @@ def _dry_run(command: Command, order: Order, grid: Grid) -> int:
     words += "".join(f" cluster.{k}={v}" for k, v in command.cluster.items())
     print(f"\nnothing was submitted or written; to do it: python -m harness.launch {words}")
     return 0
+
+
+def _shown(pack: Pack, runs: Sequence[Run]) -> str:
+    if len(pack.runs) <= 2:
+        return ", ".join(pack.runs)
+    mine = [run for run in runs if run.name in pack.runs]
+    methods = ", ".join(dict.fromkeys(run.method for run in mine))
+    return f"{mine[0].task}: {len(mine)} runs, {methods}, seeds {_ranges(sorted({run.seed for run in mine}))}"
 
 
 def _report(command: Command, order: Order, made: Launch | None, states: Sequence[RunState]) -> int:

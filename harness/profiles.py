@@ -86,16 +86,19 @@ def have_slurm() -> bool:
         return False
 
 
-def choose(name: str | None, overrides: Mapping[str, Any]) -> Choice:
-    """Return the named profile with overrides applied; without a name, Slurm's default one or the local pool."""
+def choose(name: str | None, overrides: Mapping[str, Any], *, look: bool = False) -> Choice:
+    """Return the named profile with overrides applied; without a name, Slurm's default one or the local pool.
+
+    With `look`, a Slurm profile may be looked at on a machine that cannot submit to it.
+    """
     note = ""
     if name is None:
         name, note = _default()
     if name not in names():
         raise ConfigError(f"cluster={name}: {nearest(name, names(), 'cluster')}")
     profile = load(name, overrides)
-    if profile.kind == "slurm" and not have_slurm():
-        raise ConfigError(f"cluster={name}: there is no sbatch on this machine; run on a login node, or cluster=local")
+    if profile.kind == "slurm" and not look and not have_slurm():
+        raise ConfigError(f"cluster={name}: this machine belongs to no Slurm; use a login node, or cluster=local")
     return Choice(profile, note)
 
 

@@ -52,5 +52,6 @@ def test_an_unknown_cluster_gets_the_nearest_one(tmp_path: Path, monkeypatch: py
     with pytest.raises(ConfigError, match="cluster=a10: unknown cluster 'a10'; did you mean 'a100'"):
         choose("a10", {})
     monkeypatch.setattr(profiles, "have_slurm", lambda: False)
-    with pytest.raises(ConfigError, match="cluster=a100: there is no sbatch on this machine"):
+    with pytest.raises(ConfigError, match="cluster=a100: this machine belongs to no Slurm"):
         choose("a100", {})
+    assert choose("a100", {}, look=True).profile.partition == "gpu"
