@@ -104,13 +104,14 @@ def process_environment(
     mine = share(cores(), pack["processes"], process)
     environ |= {name: str(len(mine)) for name in THREADS}
     environ["PYTHONUNBUFFERED"] = "1"
-    environ["JAX_COMPILATION_CACHE_DIR"] = cache
+    if pack.get("compilation_cache", "auto") == "auto":
+        environ["JAX_COMPILATION_CACHE_DIR"] = cache
     environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"  # else the folder's path is part of every entry's key
     for name in ("XLA_PYTHON_CLIENT_MEM_FRACTION", "XLA_CLIENT_MEM_FRACTION", POOL_FRACTION):
         environ.pop(name, None)
     if not profile.get("gpus"):
         return environ | {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-    environ["JAX_PLATFORMS"] = "cuda"
+    environ["JAX_PLATFORMS"] = "cuda,cpu"  # the first is used and must start; the second serves the host's own arrays
     if gpu is None:
         raise EnvironmentFault(
             f"job {environ[JOB_ID]} was planned with {profile['gpus']} GPU, but nvidia-smi shows none here "

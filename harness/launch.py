@@ -112,6 +112,7 @@ def submit_order(order: Order, grid_source: str, code: Path, tree: dict[str, Any
                 "processes": pack.processes,
                 "prealloc": config.jax.prealloc,
                 "mem_fraction": config.jax.mem_fraction,
+                "compilation_cache": config.jax.compilation_cache,
             }
         )
     data = {

@@ -35,8 +35,14 @@ def test_a_gpu_job_gets_one_fraction_by_one_name_and_is_told_it(processes: int) 
     assert environ[jobenv.POOL_FRACTION] == environ["XLA_PYTHON_CLIENT_MEM_FRACTION"]
     assert environ["XLA_PYTHON_CLIENT_PREALLOCATE"] == "true"
     assert "XLA_CLIENT_MEM_FRACTION" not in environ
+    assert environ["JAX_PLATFORMS"] == "cuda,cpu"
     assert environ["MUJOCO_EGL_DEVICE_ID"] == "3"
     assert environ["PYTHONPATH"] == "/code:/mine"
+
+
+def test_the_users_own_compilation_cache_is_left_to_the_agent() -> None:
+    environ = process_environment(pack(gpus=0, compilation_cache="off"), None, 0, "/cache", {})
+    assert "JAX_COMPILATION_CACHE_DIR" not in environ
 
 
 @pytest.mark.parametrize("own", [{"prealloc": False}, {"mem_fraction": 0.3}])
