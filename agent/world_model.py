@@ -26,7 +26,20 @@ def image_shape(obs: Mapping[str, ArraySpec]) -> tuple[int, ...] | None:
 
 def vector_sizes(obs: Mapping[str, ArraySpec]) -> dict[str, int]:
     """Return the length of each vector among the observations, in their order."""
-    return {name: sum(spec.shape) if spec.shape else 1 for name, spec in obs.items() if name != IMAGE}
+    return {name: spec.shape[0] for name, spec in obs.items() if name != IMAGE}
+
+
+def check_observations(obs: Mapping[str, ArraySpec]) -> None:
+    """Raise ValueError unless the observations are a uint8 `image` of 3 axes, float32 vectors, or both."""
+    if not obs:
+        raise ValueError("no observation: expected an 'image', vectors, or both")
+    for name, spec in obs.items():
+        rank, dtype = (3, "uint8") if name == IMAGE else (1, "float32")
+        if len(spec.shape) != rank or spec.dtype != dtype:
+            raise ValueError(
+                f"observation {name!r} is {spec.dtype}{list(spec.shape)}; expected 'image' as uint8 with 3 axes, "
+                f"and any other as a float32 vector"
+            )
 
 
 class Encoder(eqx.Module):
@@ -152,6 +165,7 @@ class WorldModel(eqx.Module):
     harmony: Harmony
 
     def __init__(self, config: Config, spec: EnvSpec, form: ConvForm, *, key: PRNGKeyArray):
+        check_observations(spec.obs)
         keys = jax.random.split(key, 5)
         self.encoder = Encoder(config, spec.obs, form, key=keys[0])
         self.rssm = RSSM(config.rssm, self.encoder.size, spec.action.size, key=keys[1])
