@@ -308,3 +308,9 @@ def test_the_modules_examples_hold() -> None:
     import doctest
 
     assert doctest.testmod(stats).failed == 0
+
+
+def test_the_readmes_example_runs() -> None:
+    text = (Path(stats.__file__).parent / "README.md").read_text(encoding="utf-8")
+    (code,) = [part.split("```")[0] for part in text.split("```python\n")[1:]]
+    exec(compile(code, "README.md", "exec"), {})
