@@ -59,7 +59,7 @@ def test_a_submission_in_doubt_is_not_repeated_before_slurm_can_be_asked(lab: La
 
 
 def test_a_failed_question_kills_nothing_and_submits_nothing_twice(lab: Lab, stand: Stand) -> None:
-    lab.grid("pair", PAIR)
+    lab.grid("pair", PAIR.replace("400", "4000"))
     lab.run("launch", "grid=pair", "cluster=test", env=SLOW)
     lab.wait_running("pair")
     for broken in (("squeue",), ("sacct",), ("squeue", "sacct")):
@@ -71,7 +71,10 @@ def test_a_failed_question_kills_nothing_and_submits_nothing_twice(lab: Lab, sta
         assert "nothing is missing" in lab.run("launch", "grid=pair", "cluster=test", env=stand.env).out
         assert "nothing to resubmit" in lab.run("resubmit", "grid=pair", env=stand.env).out
     assert "sbatch" not in stand.calls()
-    lab.wait_all("pair", "done", 90)
+    lab.run("cancel", "grid=pair")
+    lab.wait_all("pair", "cancelled", 60)
+    lab.run("resubmit", "grid=pair", "--state", "cancelled", env={"CHEAP": '{"tick_s": 0}'})
+    lab.wait_all("pair", "done", 60)
     check_study(lab.study("pair"))
 
 
