@@ -37,6 +37,7 @@ class Pool:
     slots: list[Slot]
     states: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]])
     running: dict[int, tuple[int, LocalJob]] = field(default_factory=dict[int, tuple[int, LocalJob]])
+    over: set[str] = field(default_factory=set[str])
     stopping: float | None = None
     written: float = 0.0
 
@@ -75,7 +76,7 @@ class Pool:
             free = [
                 index for index in range(len(self.slots)) if index not in {slot for slot, _ in self.running.values()}
             ]
-            if not free or self.stopping is not None:
+            if not free or self.stopping is not None or len(self.running) + self._elsewhere() >= len(self.slots):
                 return
             if set(self.launch.packs[number]) <= self._cancelled(number):
                 self.states[number] = {"state": "ended"}
@@ -86,6 +87,20 @@ class Pool:
             self._write()
             if self.stopping is not None:  # it was asked for while this one was being started
                 os.kill(int(job.job_id), signal.SIGTERM)
+
+    def _elsewhere(self) -> int:
+        """Return how many jobs the study's other pools on this machine run: together they keep to the limit."""
+        count = 0
+        for folder in self.launch.folder.parent.iterdir():
+            if folder.name in self.over or folder.name == self.launch.id:
+                continue
+            with contextlib.suppress(RecordError):
+                state = read_json(folder / "pool.json")
+                if state is not None and not (is_alive(state) and _here(state)):
+                    self.over.add(folder.name)
+                elif state is not None:
+                    count += sum(job["state"] == "running" for job in state["jobs"].values())
+        return count
 
     def _cancelled(self, number: int) -> set[str]:
         with contextlib.suppress(RecordError):

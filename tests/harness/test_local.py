@@ -229,6 +229,20 @@ def test_two_launches_at_once_submit_every_run_once(tree: Path, grid: str, tmp_p
     wait_for(lambda: not {"running", "queued"} & set(states(grid, runs, capsys).values()))
 
 
+def test_pools_of_one_study_keep_to_the_limit_together(tree: Path, grid: str, tmp_path: Path, capsys: Capture) -> None:
+    runs = tmp_path / "runs"
+    behave(runs, "dreamerv3/seed-0", sleep=0.3)
+    words = [f"grid={grid}", f"runs={runs}", "methods=dreamerv3", "jobs=1", "--detach"]
+    assert launch.main([*words, "seeds=0"]) == 0
+    wait_for((runs / "tiny/catch/dreamerv3/seed-0/status.json").exists)
+    assert launch.main([*words, "seeds=1,"]) == 0
+    wait_for(lambda: set(states(grid, runs, capsys).values()) == {"done"})
+    first, second = (
+        json.loads((runs / f"tiny/catch/dreamerv3/seed-{k}/attempts/1/attempt.json").read_text()) for k in (0, 1)
+    )
+    assert second["started"] >= first["ended"]
+
+
 def test_a_job_without_its_gpu_says_so_before_it_trains(tree: Path, grid: str, tmp_path: Path, capsys: Capture) -> None:
     words = [f"grid={grid}", f"runs={tmp_path / 'runs'}", "methods=harmony", "seeds=1"]
     assert launch.main([*words, "cluster=local", "cluster.gpus=1"]) == 1
