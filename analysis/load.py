@@ -20,7 +20,7 @@ from analysis.errors import InputError, nearest
 from analysis.scores import RunScores
 from analysis.summary import summarise_all
 
-CACHE_FORMAT = 4
+CACHE_FORMAT = 5
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,7 @@ from agent import record
 MAX_CONFIG_BYTES = 2**20
 METRIC_GROUPS = ("loss/", "harmony/")
 METRIC_BINS = 60
+HARMONY = {"harmony_dreamerv3": True, "dreamerv3": False}
 RUNS_PER_WORKER = 500
 
 
@@ -74,6 +76,9 @@ def summarise(folder: Path, configs: dict[str, Any]) -> dict[str, Any]:
             found["state"] = "damaged"
     elif (config[1], config[2]) != (key.task, key.seed):
         problems.append((str(run.config), f"says task {config[1]}, seed {config[2]}, unlike its folder; left out"))
+        found["state"] = "damaged"
+    elif HARMONY.get(key.method.partition("@")[0], harmony := configs[config[0]].get("harmony")) != harmony:
+        problems.append((str(run.config), f"says harmony: {harmony}, unlike its folder {key.method}; left out"))
         found["state"] = "damaged"
     if found["state"] == "done" and not found["frames"]:
         problems.append((str(run.scores), "the run is complete but has no evaluation; left out"))
@@ -206,11 +211,20 @@ def _metrics(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[str, A
         return {}
     width = max(1, -(-max(int(row["frames"]) for row in good) // METRIC_BINS))
     series: dict[str, dict[int, list[float]]] = {}
+    odd: Counter[str] = Counter()
     for row in good:
         place = int(row["frames"]) // width
         for name, value in row.items():
-            if name.startswith(METRIC_GROUPS) and isinstance(value, (int, float)) and math.isfinite(value):
+            if not name.startswith(METRIC_GROUPS):
+                continue
+            if isinstance(value, (int, float)) and math.isfinite(value):
                 series.setdefault(name, {}).setdefault(place, []).append(float(value))
+            else:
+                odd[name] += 1
+    for name, n in sorted(odd.items()):
+        problems.append(
+            (str(run.metrics), f"{name} is not a finite number in {n} of {len(good)} rows; those are left out")
+        )
     return {
         name: [
             [(place + 0.5) * width for place in sorted(bins)],

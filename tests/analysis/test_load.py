@@ -108,6 +108,8 @@ def test_an_odd_evaluation_is_listed_by_place_and_reason(study: Path, row: dict[
         ("config.yaml", "- 1\n", "a mapping is expected"),
         ("config.yaml", "task: atari_pong\nharmony: true\n", "no line 'seed: K'"),
         ("config.yaml", "task: atari_boxing\nseed: 0\n", "says task atari_boxing, seed 0, unlike its folder"),
+        ("config.yaml", "task: atari_pong\nseed: 0\nharmony: true\n", "says harmony: True, unlike its folder"),
+        ("metrics.jsonl", '{"frames":4,"loss/image":"nan"}\n', "loss/image is not a finite number in 1 of 1 rows"),
         ("scores.jsonl", "\x00\x01\n" * 3, "a damaged line"),
         ("attempts/1/attempt.json", "{]", "not JSON"),
     ],
