@@ -8,7 +8,8 @@ import pytest
 
 from agent.record import RunDir, Status, write_json, write_status
 from harness import hours
-from harness.grid import Run, expand
+from harness.command import parse
+from harness.grid import Run, configure, expand
 from harness.grid_file import load_grid
 from harness.plan import write_configs, write_plan
 from harness.profiles import Profile
@@ -34,7 +35,7 @@ def finish(run: RunDir, steps: int) -> None:
 @pytest.fixture
 def study(tmp_path: Path) -> tuple[Study, list[Run]]:
     study = Study(tmp_path / "runs" / "catch")
-    runs = expand(load_grid("catch"))
+    runs = expand(configure(load_grid("catch"), parse(["agent.run.steps=6000"], {})))
     with study.lock():
         write_plan(study, "catch", runs, {})
     write_configs(study, runs)

@@ -14,8 +14,8 @@ from harness.plan import check_same, read_configs, select, write_configs, write_
 from harness.study import Study, new_launch
 
 
-def catch(*words: str) -> list[Run]:
-    return expand(configure(load_grid("catch"), parse(words, {})))
+def catch(*words: str, batch_size: int = 8) -> list[Run]:
+    return expand(configure(load_grid("catch"), parse([f"agent.batch_size={batch_size}", *words], {})))
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def test_another_configuration_is_refused_with_its_keys(study: Study) -> None:
     runs = catch("agent.actent=1e-3,1e-2")
     write_configs(study, runs)
     check_same(study, runs)
-    with pytest.raises(ConfigError, match=r"model_opt.lr: 0.001 → 0.002.*study=catch-2"):
-        check_same(study, catch("agent.actent=1e-3,1e-2", "agent.model_opt.lr=0.002"))
+    with pytest.raises(ConfigError, match=r"batch_size: 8 → 4.*study=catch-2"):
+        check_same(study, catch("agent.actent=1e-3,1e-2", batch_size=4))
 
 
 @pytest.mark.parametrize(
