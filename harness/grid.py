@@ -134,10 +134,12 @@ def typed_value(key: str, value: Any) -> Any:
 
 
 def is_scalar(key: str) -> bool:
+    """Return whether a comma list of this key's values is an axis, as the key itself holds a single value."""
     return typing.get_origin(FIELD_TYPES.get(_free_key(key))) is not tuple
 
 
 def axis_values(key: str, values: Sequence[Any]) -> tuple[Any, ...]:
+    """Return an axis of the grid: values in the key's type, none twice, each able to name a folder."""
     parsed = [typed_value(key, value) for value in values]
     refuse_repeats(f"agent.{key}", parsed)
     if not parsed:
