@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,8 +54,14 @@ class Command:
     flags: dict[str, str] = field(default_factory=dict[str, str])
 
     def selectors(self, *keys: str) -> str:
-        """Return the given settings as they were typed, for the command to run next."""
-        return " ".join(f"{key}={self.settings[key]}" for key in keys if key in self.settings)
+        """Return the given settings as a shell takes them, for the command to run next."""
+        return " ".join(f"{key}={shlex.quote(self.settings[key])}" for key in keys if key in self.settings)
+
+    def words(self) -> str:
+        """Return all settings and overrides as a shell takes them."""
+        pairs = [*self.settings.items(), *((f"agent.{k}", v) for k, v in self.agent.items())]
+        pairs += [(f"cluster.{k}", v) for k, v in self.cluster.items()]
+        return " ".join(f"{key}={shlex.quote(value)}" for key, value in pairs)
 
 
 def parse(argv: Sequence[str], flags: Mapping[str, Flag]) -> Command:

@@ -235,10 +235,7 @@ def _dry_run(command: Command, order: Order, grid: Grid) -> int:
         print(f"  job {index}: {_shown(pack, order.runs)}")
     if len(order.packs) > 8:
         print(f"  … and {len(order.packs) - 8} more")
-    words = " ".join(f"{k}={v}" for k, v in command.settings.items())
-    words += "".join(f" agent.{k}={v}" for k, v in command.agent.items())
-    words += "".join(f" cluster.{k}={v}" for k, v in command.cluster.items())
-    print(f"\nnothing was submitted or written; to do it: python -m harness.launch {words}")
+    print(f"\nnothing was submitted or written; to do it: python -m harness.launch {command.words()}")
     return 0
 
 
@@ -263,6 +260,9 @@ def _report(command: Command, order: Order, made: Launch | None, states: Sequenc
         print(f"nothing is missing in {order.study.path}")
         print(f"next: python -m harness.status {selectors}")
         return 0
+    began, now = order.study.plan()["code"].get("code_tree"), made.data["tree"]["code_tree"]
+    if began != now:
+        print(f"the code has changed since this study began (tree {began} → {now}): these runs use it as it is now")
     where = f"pool of {order.jobs_at_once} at once" if made.local else f"Slurm, job {first_id(made)}"
     print(f"{len(order.runs)} runs in {len(order.packs)} jobs handed to {where}; code {made.data['tree']['code_tree']}")
     if made.local and "detach" not in command.flags:

@@ -55,7 +55,7 @@ def test_a_study_runs_to_its_end_and_relaunching_submits_nothing(
     out = capsys.readouterr().out
     assert "no Slurm on this machine: cluster=local" in out
     assert "4 runs in 4 jobs handed to pool of 2 at once" in out
-    assert f"next: python -m analysis.report grid={grid} runs={runs}" in out
+    assert f"next: python -m analysis.report grid={grid} runs='{runs}'" in out
     assert set(states(grid, runs, capsys).values()) == {"done"}
     assert status.main([f"grid={grid}", f"runs={runs}"]) == 0
     out = capsys.readouterr().out
@@ -80,7 +80,10 @@ def test_more_seeds_extend_a_study_and_another_configuration_is_refused(
     runs = tmp_path / "runs"
     words = [f"grid={grid}", f"runs={runs}", "methods=harmony", "jobs=2"]
     assert launch.main([*words, "seeds=1"]) == 0
+    capsys.readouterr()
+    (tree / "agent" / "note.txt").write_text("edited\n")
     assert launch.main([*words, "seeds=2"]) == 0
+    assert "the code has changed since this study began" in capsys.readouterr().out
     assert states(grid, runs, capsys) == {"harmony_dreamerv3/0": "done", "harmony_dreamerv3/1": "done"}
     assert launch.main([f"grid={grid}", f"runs={runs}", "agent.actent=0.1"]) == 2
     error = capsys.readouterr().err
