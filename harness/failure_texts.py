@@ -58,6 +58,7 @@ SURROUNDINGS = (
     "ModuleNotFoundError", "cannot open shared object file", "EnvironmentUnavailable", "EnvironmentFault",
     "CUDA driver version is insufficient", "no CUDA-capable device", "Unable to initialize backend",
 )  # fmt: skip
+PROMISES = ("was planned with", "was promised")  # harness/jobenv.py and agent/device.py
 NOT_FINITE = ("FloatingPointError", "not finite", "non-finite")
 CHAINED = ("During handling of the above exception", "The above exception was the direct cause")
 
@@ -130,6 +131,7 @@ def read_failure(stderr: str, *, on_gpu: bool = True) -> Failure | None:
         (Reason.HOST_OOM, HOST_MEMORY, told),
         (Reason.ENVIRONMENT, GRAPHICS + SURROUNDINGS, told),
         (Reason.NAN, NOT_FINITE, told),
+        (Reason.DEVICE, PROMISES, told),
     ):
         found = next((line for line in lines if any(words in line for words in texts)), None)
         if found is not None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from agent import failure
 from harness.diagnose import Diagnosis, Evidence, Reason, Retry, diagnose, grouped, life_of, still_queued
-from harness.failure_texts import fingerprint, last_traceback, read_failure, read_tail
+from harness.failure_texts import GPU_MEMORY, fingerprint, last_traceback, read_failure, read_tail
 from harness.slurm import Job, Phase, Ticket, merge
 from harness.slurm_rows import Exit, Life, read_sacct, read_squeue
 
@@ -120,6 +121,14 @@ def test_gpu_memory_is_known_by_its_texts(text: str) -> None:
     assert diagnose(Evidence(exit_code=1, stderr=stderr, on_gpu=False)).reason is Reason.HOST_OOM
 
 
+def test_agent_and_harness_know_the_same_texts_and_reasons() -> None:
+    assert failure.GPU_MEMORY == GPU_MEMORY
+    errors = [MemoryError(), OSError(28, "full"), FloatingPointError(), KeyboardInterrupt(), ValueError(), *GPU_TEXTS]
+    for error in errors:
+        reason, _ = failure.reason_of(error if isinstance(error, BaseException) else RuntimeError(error))
+        assert reason in set(map(str, Reason))
+
+
 def test_memory_texts_of_trials_that_xla_survived_are_no_reason() -> None:
     noise = "W ran RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1 bytes. Not a failure.\n"
     found = diagnose(Evidence(exit_code=1, stderr=noise + crash("{}['image']")))
@@ -170,6 +179,12 @@ def test_a_job_that_ended_before_python_shows_the_logs_last_line(jobs: dict[str,
     found = diagnose(Evidence(began=False, job=jobs["6"], job_log="loading\nmodule: command not found\n"))
     assert (found.reason, found.retry) == (Reason.NOT_STARTED, Retry.STOP)
     assert found.message == "ended before Python started (exit code 3): module: command not found"
+
+
+def test_a_job_without_the_gpu_it_was_planned_with_says_so() -> None:
+    line = "job 9 was planned with 1 GPU, but nvidia-smi shows none here (CUDA_VISIBLE_DEVICES=0)"
+    found = diagnose(Evidence(began=False, job_log=f"{line}\n"))
+    assert (found.reason, found.message, found.retry) == (Reason.DEVICE, line, Retry.STOP)
 
 
 def test_wrong_input_shows_its_line() -> None:

@@ -260,6 +260,18 @@ def test_a_job_that_dies_before_python_starts_shows_its_last_words(lab: Lab) -> 
     lab.wait_all("pair", "done", 60)
 
 
+def test_a_job_that_gets_no_gpu_though_it_was_planned_with_one_says_so_in_one_sentence(
+    lab: Lab, tmp_path: Path
+) -> None:
+    none = Stand(tmp_path / "gpu")
+    none.answer("nvidia-smi", "exit 9")
+    lab.grid("one", ONE)
+    lab.run("launch", "grid=one", "cluster=test", "cluster.gpus=1", env=none.env)
+    lab.wait_all("one", "device", 60)
+    message = lab.states("one")[RUNS[0]]["message"]
+    assert message.endswith("was planned with 1 GPU, but nvidia-smi shows none here (CUDA_VISIBLE_DEVICES=0)")
+
+
 def test_a_time_limit_without_a_word_is_named_and_given_more_time(beside: Beside) -> None:
     lab, name = beside.lab, "beside-hard"
     wait_until(lambda: set(lab.labels(name).values()) == {"timeout"}, 150, "timed out", 3)
