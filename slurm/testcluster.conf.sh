@@ -34,7 +34,6 @@ check_settings() {
 }
 
 make_folders() {
-    if [[ -L $RUN || ( -e $RUN && ! -O $RUN ) ]]; then die "$RUN belongs to somebody else or is a link; set HARMONY_BENCH_SLURM_DIR"; fi
     mkdir -p "$RUN"
     chmod 755 "$RUN"
     mkdir -p "$RUN"/{munge,log,state,spool,dev}
