@@ -96,9 +96,9 @@ class Plot:
     def _set_title(self) -> None:
         """Head the figure; a legend above the panels takes the title, since the two would overlap."""
         if self.figure.legends:
-            self.figure.legends[0].set_title(
-                self.title, prop=FontProperties(weight="bold", size=STYLE["figure.titlesize"])
-            )
+            (above,) = self.figure.legends
+            above.set_title(self.title, prop=FontProperties(weight="bold", size=STYLE["figure.titlesize"]))
+            above.get_title().set_multialignment("center")
         else:
             self.figure.suptitle(self.title)
 

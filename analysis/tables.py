@@ -191,14 +191,7 @@ def reference_note(kind: str) -> str:
 def comparisons(results: Results, group: Group) -> Table:
     """Return each pair's probability of improvement, differences of aggregates, wins and the paired test."""
     names = list(group.comparisons[0].differences) if group.comparisons else []
-    columns = [
-        "Comparison",
-        "P(X > Y)",
-        *(f"Δ {METRIC_NAMES[n]}" for n in names),
-        "Wins/ties/losses",
-        "Signed-rank p",
-        "Average ranks",
-    ]
+    columns = ["Comparison", "P(X > Y)", *(f"Δ {METRIC_NAMES[n]}" for n in names), "W/T/L", "Signed-rank p", "Ranks"]
     rows: list[list[Entry]] = []
     for c in group.comparisons:
         row = [
@@ -212,7 +205,8 @@ def comparisons(results: Results, group: Group) -> Table:
         )
     notes = [
         "P(X > Y): probability that a run of X beats a run of Y on a random task, ties counting half. "
-        "Wins by the mean over runs. Signed-rank: Wilcoxon's exact two-sided test on the tasks' differences of means."
+        "W/T/L: wins, ties and losses of X by the mean over runs. Signed-rank: Wilcoxon's exact two-sided test on the "
+        "tasks' differences of means. Ranks: average over tasks, among all methods."
     ]
     title = f"Comparisons on {count(len(group.tasks), 'task')} ({SCALE_NAMES[group.scale]})"
     return Table(f"comparisons_{group.scale}", title, columns, rows, notes)
