@@ -86,7 +86,7 @@ def groups(study: Study, states: Sequence[RunState], command: Command) -> list[G
         if launch is None:
             raise ConfigError(f"{study.path}: nothing was launched yet; python -m harness.launch grid={study.name}")
         profile = _profile(launch.data["profile"], command)
-        code, tree = fresh or (Path(launch.data["code"]), launch.data["tree"])
+        code, tree = fresh or _frozen(study, launch)
         packs = launch.data["packs"]
         pack: int | str = max(len(p["runs"]) for p in packs)
         mode = next((p["mode"] for p in packs if len(p["runs"]) > 1), "vmap")
@@ -100,6 +100,15 @@ def groups(study: Study, states: Sequence[RunState], command: Command) -> list[G
         group = Group(profile, code, tree, launch.data["grid"], pack, mode, jobs)
         found.setdefault(key, group).states.append(state)
     return list(found.values())
+
+
+def _frozen(study: Study, launch: Launch) -> tuple[Path, dict[str, Any]]:
+    """Return the code that a launch ran from, which moves with its study."""
+    tree = launch.data["tree"]
+    code = study.code / tree["code_tree"]
+    if not code.is_dir():
+        raise ConfigError(f"{code}: the frozen code is gone; --new-code runs from the code as it is now")
+    return code, tree
 
 
 def _profile(recorded: dict[str, Any], command: Command) -> Profile:

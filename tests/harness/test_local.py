@@ -124,6 +124,7 @@ def test_a_killed_run_continues_and_repeats_no_evaluation(
     assert states(grid, runs, capsys)["dreamerv3/0"] == "killed"
     assert scores(runs, "dreamerv3/seed-0") == [5, 10]
     (runs / "tiny/catch/dreamerv3/seed-0/behave.json").unlink()
+    runs = runs.rename(tmp_path / "moved")
     capsys.readouterr()
     assert resubmit.main([f"grid={grid}", f"runs={runs}", "--detach"]) == 0
     assert "catch/dreamerv3/seed-0: was killed; continues from step 10" in capsys.readouterr().out
