@@ -115,7 +115,7 @@ def test_a_failure_is_isolated_named_once_and_left_by_resubmit(
     assert len(list((runs / "tiny/.harness/code").iterdir())) == 2
 
 
-def test_a_killed_run_continues_and_repeats_no_evaluation(
+def test_a_killed_run_continues_and_repeats_no_evaluation_even_where_the_study_moved(
     tree: Path, grid: str, tmp_path: Path, capsys: Capture
 ) -> None:
     runs = tmp_path / "runs"
