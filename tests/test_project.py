@@ -89,6 +89,14 @@ def test_every_command_is_documented() -> None:
     assert [name for name in names if f"python -m {name}" not in pages] == []
 
 
+def test_every_test_that_the_events_table_names_exists() -> None:
+    table = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## Events on a cluster")[1]
+    named = re.findall(r"`(test_\w+)[`…]", table)
+    sources = "".join(path.read_text(encoding="utf-8") for path in tracked("tests/*.py"))
+    assert len(named) > 20
+    assert [name for name in named if f"def {name}" not in sources] == []
+
+
 def make(tmp_path: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run make on a bare copy of what make itself reads."""
     program = shutil.which("make")
