@@ -10,7 +10,8 @@ SHELL := /bin/bash
 
 PYTHON ?=
 EXTRAS ?=
-PYTEST ?=
+# Two processes, a file's tests in one of them: compiled functions are shared within a file.
+PYTEST ?= -n 2 --dist loadfile
 BIN := .venv/bin
 comma := ,
 INSTALLED := .venv/.installed$(if $(EXTRAS),-$(EXTRAS))
