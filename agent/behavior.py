@@ -243,12 +243,7 @@ class ActorOutputs(NamedTuple):
 
 
 def actor_loss(
-    actor: Actor,
-    trajectory: Trajectory,
-    model: WorldModel,
-    critic: TwoHotHead,
-    scale: ReturnScale,
-    config: Config,
+    actor: Actor, trajectory: Trajectory, model: WorldModel, critic: TwoHotHead, scale: ReturnScale, config: Config
 ) -> tuple[Float[Array, ""], ActorOutputs]:
     """Return the actor's loss over a trajectory it imagined.
 
