@@ -68,9 +68,7 @@ def scan(step: Step, params: Any, start: Any, inputs: Any, *, unroll: int = 1) -
             return pull((total, of_extra))[0], total
 
         zero = jax.tree.map(jnp.zeros_like, start)
-        of_start, totals = jax.lax.scan(
-            back, zero, (before, inputs, products, cotangents), reverse=True, unroll=unroll
-        )
+        of_start, totals = jax.lax.scan(back, zero, (before, inputs, products, cotangents), reverse=True, unroll=unroll)
         of_params, of_inputs = pullback((totals, cotangents[1]))
         return of_params, of_start, of_inputs
 
