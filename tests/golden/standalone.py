@@ -92,9 +92,7 @@ def forward(case: Case, state: TrainState, batch: Values) -> Values:
     initial = model.rssm.initial(rows)
     actions = jnp.concatenate([jnp.zeros_like(batch["action"][:, :1]), batch["action"][:, :-1]], 1)
     fast = case.config.jax.scan == "fast"
-    post, prior = model.rssm.observe(
-        embed, actions, batch["is_first"], initial, sampler=sampler, key=KEY, fast=fast
-    )
+    post, prior = model.rssm.observe(embed, actions, batch["is_first"], initial, sampler=sampler, key=KEY, fast=fast)
     features = post.features
     return {
         "embed": embed, "post/deter": post.deter, "post/logit": post.logit, "prior/logit": prior.logits,
