@@ -16,8 +16,11 @@ def check(folder: Path) -> list[FileReport]:
     reports: list[FileReport] = []
     read = set(SILENT)
     for config in sorted(folder.glob("*_config.json")):
-        reports += check_case(config)
         read |= {config.name}
+        try:
+            reports += check_case(config)
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            reports.append(FileReport(config.name, failures=[f"cannot be compared ({type(error).__name__}: {error})"]))
     if (folder / "units.npz").exists():
         reports.append(check_units(folder / "units.npz"))
     reports += [report for path in sorted(folder.glob("*.json")) if (report := check_json(path))]
