@@ -53,6 +53,7 @@ def states(config, spec, harmony=(False, True)):
 
 
 def train(step, state, carry, batches):
+    update = None
     for batch in batches:
         update = step(state, batch, carry)
         state, carry = update.state, update.carry

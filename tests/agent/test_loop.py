@@ -35,7 +35,8 @@ class StopAt:
     """Asks to stop when a run has reached a step."""
 
     def __init__(self, env_steps):
-        self.env_steps, self.member = env_steps, None
+        self.env_steps = env_steps
+        self.member: Member | None = None
 
     def __call__(self):
         return self.member is not None and self.member.steps >= self.env_steps

@@ -133,7 +133,8 @@ def categorical(a: Arrays) -> Values:
 
 
 def linear(a: Arrays) -> Values:
-    layer = Dense(*a["l/kernel"].shape, key=KEY)
+    inputs, outputs = a["l/kernel"].shape
+    layer = Dense(inputs, outputs, key=KEY)
     return {"y": put(layer, a, "l/")(jnp.asarray(a["x"]))}
 
 
