@@ -57,6 +57,7 @@ def train(step, state, carry, batches):
     for batch in batches:
         update = step(state, batch, carry)
         state, carry = update.state, update.carry
+    assert update is not None
     return state, update
 
 

@@ -143,7 +143,8 @@ def layernorm(a: Arrays) -> Values:
 
 
 def conv(a: Arrays, form: ConvForm) -> Values:
-    layer = Conv(*a["c/kernel"].shape[2:], form, key=KEY)
+    inputs, outputs = a["c/kernel"].shape[2:]
+    layer = Conv(inputs, outputs, form, key=KEY)
     return {"y": put(layer, a, "c/")(jnp.asarray(a["x"]))}
 
 
