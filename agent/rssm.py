@@ -113,8 +113,10 @@ class RSSM(eqx.Module):
         self, prev: Latent, action: Float[Array, "*batch action"], dot: Dot = dot
     ) -> Float[Array, "*batch deter"]:
         """Return the next deterministic state."""
-        x = jnp.concatenate([flat(prev.stoch), clip_action(action, self.settings.action_clip)], -1)
-        return self.gru(prev.deter, self.img_in(x, dot), dot)
+        stoch_kernel, action_kernel = jnp.split(self.img_in.kernel, [self.settings.stoch * self.settings.classes])
+        action = clip_action(action, self.settings.action_clip)
+        x = self.img_in.activate(dot(flat(prev.stoch), stoch_kernel) + dot(action, action_kernel))
+        return self.gru(prev.deter, x, dot)
 
     def img_step(
         self, prev: Latent, action: Float[Array, "*batch action"], noise: Array, sampler: Sampler, dot: Dot = dot
@@ -197,8 +199,8 @@ class RSSM(eqx.Module):
         sizes = (settings.stoch * settings.classes, settings.deter)
         stoch_kernel, action_kernel = jnp.split(self.img_in.kernel, sizes[:1])
         deter_kernel, embed_kernel = jnp.split(self.obs_out.kernel, sizes[1:])
-        begin = is_first[..., None].astype(jnp.float32)
-        actions = clip_action(actions, settings.action_clip) * (1 - begin)
+        begin = is_first[..., None]
+        actions = jnp.where(begin, 0.0, clip_action(actions, settings.action_clip))
         inputs = (dot(actions, action_kernel), dot(embed, embed_kernel), begin, noise)
         params = (self, stoch_kernel, deter_kernel, Begin(initial.deter[0], flat(initial.stoch)[0]))
         step = partial(observe_step, sampler)
@@ -220,7 +222,7 @@ def observe_step(
     """Return the next state and its posterior's logits, from projected action and embedding."""
     rssm, stoch_kernel, deter_kernel, initial = params
     action_in, embed_in, begin, noise = inputs
-    prev = jax.tree.map(lambda new, old: jnp.where(begin > 0, new, old), initial, prev)
+    prev = jax.tree.map(lambda new, old: jnp.where(begin, new, old), initial, prev)
     deter = rssm.gru(prev.deter, rssm.img_in.activate(dot(prev.stoch, stoch_kernel) + action_in), dot)
     hidden = rssm.obs_out.activate(dot(deter, deter_kernel) + embed_in)
     post = rssm.unimix(rssm.obs_stats(hidden, dot))
