@@ -22,7 +22,7 @@ help:
 	@echo "make test         run the everyday tests"
 	@echo "make lint         ruff, pyright, import-linter"
 	@echo "make slurm-demo   the demo's Catch runs through a real one-machine Slurm (Debian/Ubuntu, root)"
-	@echo "make bench        benchmarks, as JSON on stdout"
+	@echo "make bench        time the loading of 10 000 run folders, as JSON"
 	@echo "make venv         only the environment in .venv (EXTRAS=cuda12|cuda13|dmc|crafter, PYTHON=python3.12)"
 	@echo "make dev          the same with the development tools"
 	@echo "make lock         resolve constraints.txt anew"
@@ -92,7 +92,7 @@ lint: dev
 	$(BIN)/lint-imports
 
 bench: dev
-	@$(BIN)/python -m tests.benchmarks
+	@$(BIN)/python -m tests.benchmarks.bench_load
 
 lock: dev
 	@$(BIN)/python -m venv .venv/lock
