@@ -20,7 +20,7 @@ def test_symexp_undoes_symlog(x):
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.floats(-20, 20, width=32), st.integers(3, 300))
+@given(st.floats(-20, 20, width=32), st.sampled_from([3, 41, 255]))
 def test_the_mean_of_a_two_hot_is_its_number_and_at_most_two_bins_carry_it(x, count):
     bins = two_hot_bins(count)
     weights = np.asarray(two_hot(jnp.float32(x), bins))

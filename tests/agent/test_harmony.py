@@ -1,5 +1,6 @@
 """HarmonyDream: values by hand, and where the weights come to rest."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,12 +36,10 @@ def test_at_rest_w_times_one_plus_w_is_one_over_the_loss(name, expected):
     values = losses(reward=1 / 0.3, image=1 / 7, dyn=2.5, rep=2.5)
     s = jnp.float32(0.0)
 
-    def slope(s):
-        tree = Harmony()
-        object.__setattr__(tree, name, s)
-        return total_loss(values, tree, jnp.float32(1), SCALES).mean()
+    def loss(s):
+        harmony = eqx.tree_at(lambda tree: getattr(tree, name), Harmony(), s)
+        return total_loss(values, harmony, jnp.float32(1), SCALES).mean()
 
-    for _ in range(400):
-        s = s - 0.3 * jax.grad(slope)(s)
+    s = jax.jit(lambda s: jax.lax.fori_loop(0, 400, lambda _, s: s - 0.3 * jax.grad(loss)(s), s))(s)
     weight = float(jnp.exp(-s))
     assert weight * (1 + weight) == pytest.approx(expected, rel=1e-3)
