@@ -73,7 +73,8 @@ def _print(study: Study, view: Overview, total: hours.Spent, command: Command) -
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
-    console.print(rich_table(view, str(study.path)))
+    print(study.path)
+    console.print(rich_table(view))
     lines = [summary(view.runs), cost(total, _on_gpu(view.runs)), *notes(view.runs), *ends(view.runs)]
     print("\n".join(lines))
     if view.warning:

@@ -47,12 +47,12 @@ def cell(states: Sequence[RunState]) -> str:
     return ", ".join(words)
 
 
-def rich_table(view: Overview, title: str) -> Any:
+def rich_table(view: Overview) -> Any:
     """Return the table of tasks × methods, with the speed and the time left of each task."""
     from rich.table import Table
 
     methods = list(dict.fromkeys(state.run.key.method for state in view.runs))
-    table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False)
+    table = Table(pad_edge=False)
     table.add_column("task", no_wrap=True)
     for method in methods:
         table.add_column(method)
@@ -76,7 +76,7 @@ def summary(states: Sequence[RunState]) -> str:
     share = sum(map(progress, states)) / len(states)
     left = time_left(states)
     pace = f", about {duration(left)} at the present pace" if left is not None else ""
-    return f"{len(states)} runs: {', '.join(parts)} ({share:.0%} of all steps{pace})"
+    return f"{len(states)} run{'s' if len(states) > 1 else ''}: {', '.join(parts)} ({share:.0%} of all steps{pace})"
 
 
 def time_left(states: Sequence[RunState]) -> float | None:

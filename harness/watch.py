@@ -30,7 +30,9 @@ def watch(look: Callable[[], Overview], title: str, going: Callable[[Overview], 
     with Live(refresh_per_second=4) as live:
         while True:
             warning = Text(view.warning or "", style="yellow")
-            live.update(Group(Text(summary(view.runs)), rich_table(view, title), warning), refresh=True)
+            live.update(
+                Group(Text(title, style="bold"), Text(summary(view.runs)), rich_table(view), warning), refresh=True
+            )
             if not going(view):
                 return view
             time.sleep(every_s)

@@ -251,6 +251,6 @@ def test_a_job_without_its_gpu_says_so_before_it_trains(tree: Path, grid: str, t
     words = [f"grid={grid}", f"runs={tmp_path / 'runs'}", "methods=harmony", "seeds=1"]
     assert launch.main([*words, "cluster=local", "cluster.gpus=1"]) == 1
     out = capsys.readouterr().out
-    assert "not_started: " in out
+    assert "device: job local-" in out
     assert "was planned with 1 GPU, but nvidia-smi shows none here" in out
     assert not (tmp_path / "runs/tiny/catch/harmony_dreamerv3/seed-0/attempts").exists()

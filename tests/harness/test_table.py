@@ -73,7 +73,7 @@ def test_the_next_command_is_the_useful_one(states: list[RunState], command: str
 
 
 def test_the_table_has_a_row_per_task_and_a_column_per_method() -> None:
-    table = rich_table(Overview([DONE, RUNNING]), "runs/catch")
+    table = rich_table(Overview([DONE, RUNNING]))
     assert [column.header for column in table.columns] == ["task", "dreamerv3", "steps/s", "left"]
     assert table.row_count == 1
 
