@@ -222,9 +222,7 @@ class CaseCheck:
         report.failures += [f"{name}: not compared" for name in arrays if not name.startswith(("off/", "on/"))]
 
     def _model_gradient(self, state: TrainState, batch: Values, carry: Carry) -> Any:
-        return learner.model_gradient(
-            state, batch, carry, config=self.case.config, sampler=Determined(), key=KEY
-        )
+        return learner.model_gradient(state, batch, carry, config=self.case.config, sampler=Determined(), key=KEY)
 
     def _wmloss(self, harmony: bool) -> tuple[Values, Values]:
         state = self.case.initial_state(self.params, harmony=harmony)
