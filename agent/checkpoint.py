@@ -112,8 +112,8 @@ def _packed(arrays: Arrays, *, compress: bool) -> bytes:
 
 def _read(path: Path) -> Arrays:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise RecordError(
             f"{path}: cannot be read ({error}); delete the run's checkpoint folder to start it afresh"
