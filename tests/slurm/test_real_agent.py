@@ -17,7 +17,6 @@ agent: {run: {eval_initial: false}}
 """
 
 
-@pytest.mark.slow
 def test_a_pack_of_the_real_agent_is_requeued_in_mid_run_and_completes(real_lab: Lab) -> None:
     lab = real_lab
     lab.grid("real", CATCH)
