@@ -59,8 +59,8 @@ def parse(words: list[str]) -> Arguments:
         values = [value] if equals else []
         many = key in ("configs", "runs")
         while not equals and position < len(words) and not _is_flag(words[position]):
-            if values and (not many or "=" in words[position]):
-                break
+            if values and (not many or (key == "configs" and "=" in words[position])):
+                break  # a run folder may have a "=" in its name, so nothing is set behind --runs
             values.append(words[position])
             position += 1
         if not values:

@@ -110,6 +110,12 @@ def test_runs_of_a_pack_may_differ_in_seed_and_method_only(capsys, tmp_path):
     assert "no such file; --runs takes folders that launch prepared" in errors(capsys, "--runs", str(tmp_path / "d"))
 
 
+def test_run_folders_with_an_equals_sign_in_their_name_are_taken_as_folders():
+    folders = ["runs/s/catch/dreamerv3@actent=0.1/seed-0", "runs/s/catch/dreamerv3@actent=0.1/seed-1"]
+    assert train.parse(["--runs", *folders]).runs == folders
+    assert train.parse(["--configs", "catch", "debug", "run.steps=3"]).overrides == {"run.steps": "3"}
+
+
 def command(folder, settings, *words):
     base = [sys.executable, "-m", "agent.train", *settings, "--seed", "0", "--harmony", "True"]
     return [*base, "--logdir", str(folder), *words]
