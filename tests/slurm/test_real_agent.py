@@ -20,7 +20,7 @@ agent: {run: {eval_initial: false}}
 def test_a_pack_of_the_real_agent_is_requeued_in_mid_run_and_completes(real_lab: Lab) -> None:
     lab = real_lab
     lab.grid("real", CATCH)
-    long = ("agent.run.steps=600", "agent.run.train_ratio=256")  # 16 updates a step: half a minute, to be interrupted in
+    long = ("agent.run.steps=600", "agent.run.train_ratio=256")  # 16 updates a step: half a minute, for the requeue
     lab.run("launch", "grid=real", "cluster=test", "pack=2", "cluster.mem_gb=4", *long)
     study = lab.study("real")
     wait_until(lambda: all(steps_of(study / name) >= 80 for name in run_names(study)), 240, "training", 0.5)
