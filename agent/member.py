@@ -16,7 +16,8 @@ from agent.envs import registry
 from agent.envs.base import DiscreteAction
 from agent.envs.vector import Batch, VectorEnv
 from agent.evaluate import workers
-from agent.record import Lease, RunDir, Status
+from agent.lease import Lease
+from agent.record import RunDir, Status
 
 # Purposes of random numbers drawn on the host from the run's seed.
 RANDOM_PLAY = 0x52414E44

@@ -206,7 +206,8 @@ def train(pairs: list[tuple[Config, RunDir]], stop: StopFlag) -> int:
 def report_failure(run: RunDir, error: Exception) -> None:
     """Print a run's error and record it in status.json, unless another process owns the folder."""
     from agent.failure import reason_of
-    from agent.record import Status, lease_holder, read_status, write_status
+    from agent.lease import lease_holder
+    from agent.record import Status, read_status, write_status
 
     reason, message = reason_of(error)
     print(f"{run.path}: {reason}: {message}", file=sys.stderr)

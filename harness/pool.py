@@ -18,7 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from agent.record import RecordError, process_gone, process_identity, read_json, write_json
+from agent.lease import process_gone, process_identity
+from agent.record import RecordError, read_json, write_json
 from harness.jobenv import cores, share
 from harness.study import Launch
 from harness.submit import LocalJob, Slot, start_here

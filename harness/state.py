@@ -10,7 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from agent.record import RecordError, RunDir, Status, lease_holder, process_gone, read_json, read_status
+from agent.lease import lease_holder, process_gone
+from agent.record import RecordError, RunDir, Status, read_json, read_status
 from harness import pool, slurm
 from harness.attempts import RESUMABLE, broke, latest
 from harness.diagnose import Diagnosis, Evidence, diagnose

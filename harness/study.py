@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from agent.config import ConfigError, nearest
-from agent.record import Lease, RecordError, RunDir, RunKey, plan_path, read_json, read_plan, safe_name, write_json
+from agent.lease import Lease
+from agent.record import RecordError, RunDir, RunKey, plan_path, read_json, read_plan, safe_name, write_json
 from harness.command import Command
 from harness.grid_file import grid_path
 

@@ -1,12 +1,9 @@
-import json
 import os
-import subprocess
-import sys
 
 import pytest
 
 from agent import record
-from agent.record import Lease, RecordError, RunDir, RunKey, Status
+from agent.record import RecordError, RunDir, RunKey, Status
 
 
 def test_run_folder_names_its_identity(tmp_path):
@@ -81,57 +78,6 @@ def test_attempts_are_numbered_without_reuse(tmp_path):
     run = RunDir(tmp_path / "run")
     assert [run.new_attempt()[0] for _ in range(3)] == [1, 2, 3]
     assert run.attempt_numbers() == [1, 2, 3]
-
-
-def test_a_held_lease_is_refused_and_names_its_holder(tmp_path):
-    run = RunDir(tmp_path)
-    lease = Lease.claim(run, job_id="77")
-    with pytest.raises(RecordError, match=f"job 77, process {os.getpid()} on"):
-        Lease.claim(run)
-    lease.beat()
-    lease.release()
-    Lease.claim(run).release()
-    assert os.listdir(tmp_path) == []
-
-
-def test_a_lease_of_a_dead_process_is_taken_over_and_its_heartbeat_refused(tmp_path):
-    code = "import sys; from pathlib import Path; from agent.record import *; Lease.claim(RunDir(Path(sys.argv[1])))"
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
-    run = RunDir(tmp_path)
-    old = Lease(run, json.loads(run.lease.read_text())["owner"])
-    new = Lease.claim(run)
-    with pytest.raises(RecordError, match="was taken over"):
-        old.beat()
-    old.release()
-    new.beat()
-    new.release()
-
-
-def test_a_stale_lease_elsewhere_is_taken_over_only_when_its_job_is_not_alive(tmp_path):
-    run = RunDir(tmp_path)
-    Lease.claim(run, job_id="5")
-    holder = json.loads(run.lease.read_text()) | {"host": "elsewhere"}
-    run.lease.write_text(json.dumps(holder))
-    with pytest.raises(RecordError, match="on elsewhere"):
-        Lease.claim(run)
-    os.utime(run.lease, (0, 0))
-    with pytest.raises(RecordError, match="on elsewhere"):
-        Lease.claim(run, job_alive=lambda holder: True)
-    Lease.claim(run, job_alive=lambda holder: None).release()
-
-
-def test_of_many_claimants_one_wins(tmp_path):
-    code = (
-        "import sys,time; from pathlib import Path; from agent.record import *\n"
-        "try: Lease.claim(RunDir(Path(sys.argv[1]))); print('won'); sys.stdout.flush(); time.sleep(3)\n"
-        "except RecordError: print('lost')"
-    )
-    processes = [
-        subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-        for _ in range(5)
-    ]
-    answers = sorted(process.communicate()[0].strip() for process in processes)
-    assert answers == ["lost"] * 4 + ["won"]
 
 
 def test_find_runs_sorts_seeds_as_numbers(tmp_path):

@@ -12,7 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from agent.record import Lease, RunDir, Status, append_row, keep_rows, write_json, write_status
+from agent.lease import Lease
+from agent.record import RunDir, Status, append_row, keep_rows, write_json, write_status
 
 EVERY = 5
 
