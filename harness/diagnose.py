@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from harness.failure_texts import Failure, Reason, read_failure
+from agent.reasons import Reason
+from harness.failure_texts import Failure, read_failure
 from harness.slurm import Job, Phase
 from harness.slurm_rows import Exit, Life
 
@@ -135,6 +136,8 @@ def _said(evidence: Evidence, failure: Failure | None) -> Diagnosis | None:
         reason = Reason(evidence.reason)
         if reason is Reason.CODE_ERROR and failure is not None:  # a process knows less than its last words: GL, drivers
             reason = failure.reason
+        if reason is Reason.GPU_OOM and not evidence.on_gpu:  # XLA's words are the same on a CPU
+            reason = Reason.HOST_OOM
         message = evidence.message or same.message
         return Diagnosis(reason, message, traceback=same.traceback, fingerprint=same.fingerprint)
     if evidence.exit_code == INPUT_CODE:

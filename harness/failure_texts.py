@@ -5,48 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
+
+from agent.reasons import GPU_MEMORY, Reason
 
 TAIL_BYTES = 256 * 1024
 LAST_LINES = 30
 
 
-class Reason(StrEnum):
-    """Why an attempt ended. `agent.failure` writes the same names into status.json."""
-
-    DONE = "done"
-    STOPPED = "stopped"  # asked to stop: checkpointed, goes on where it was
-    PREEMPTED = "preempted"
-    TIMEOUT = "timeout"
-    GPU_OOM = "gpu_oom"
-    HOST_OOM = "host_oom"
-    NODE_FAILURE = "node_failure"
-    CANCELLED = "cancelled"
-    DISK_FULL = "disk_full"
-    ENVIRONMENT = "environment"
-    DEVICE = "device"
-    RECORD = "record"
-    NAN = "nan"
-    CODE_ERROR = "code_error"
-    WRONG_INPUT = "wrong_input"
-    NOT_STARTED = "not_started"  # the job ended before Python began
-    KILLED = "killed"
-    LOST = "lost"  # nobody can say
-
-
-GPU_MEMORY = (
-    "RESOURCE_EXHAUSTED",
-    "Out of memory while trying to allocate",
-    "Failed to allocate request for",
-    "CUDA_ERROR_OUT_OF_MEMORY",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_NOT_INITIALIZED",
-    "CUDNN_STATUS_INTERNAL_ERROR",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUBLAS_STATUS_NOT_INITIALIZED",
-    "Failed to determine best cudnn convolution algorithm",
-)
 SLURM_MEMORY = ("oom-kill event", "oom_kill event", "exceeded memory limit", "Exceeded job memory limit")
 HOST_MEMORY = ("MemoryError", "Cannot allocate memory", "[Errno 12]", "std::bad_alloc")
 DISK = ("No space left on device", "[Errno 28]", "Disk quota exceeded", "[Errno 122]")

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import ConfigError
+from agent.reasons import Reason
 from agent.record import write_json
 from harness import hours, packing, profiles, snapshot
 from harness.attempts import saved_steps
 from harness.command import Command, Flag, run
 from harness.diagnose import Diagnosis, Retry
-from harness.failure_texts import Reason
 from harness.grid import Run, parse_pack, parse_pack_mode
 from harness.launch import Order, first_id, follow_up, memory_gb, parse_jobs, recover, submit_order
 from harness.plan import read_configs, select

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from agent.lease import lease_holder, process_gone
+from agent.reasons import Reason
 from agent.record import RecordError, RunDir, Status, read_json, read_status
 from harness import pool, slurm
 from harness.attempts import RESUMABLE, broke, latest
 from harness.diagnose import Diagnosis, Evidence, diagnose
-from harness.failure_texts import Reason, read_tail
+from harness.failure_texts import read_tail
 from harness.slurm import Job, Phase, Snapshot, Ticket
 from harness.study import Launch, Planned, Study
 

@@ -9,7 +9,7 @@ import pytest
 
 from agent import failure
 from harness.diagnose import Diagnosis, Evidence, Reason, Retry, diagnose, grouped, life_of, still_queued
-from harness.failure_texts import GPU_MEMORY, fingerprint, last_traceback, read_failure, read_tail
+from harness.failure_texts import fingerprint, last_traceback, read_failure, read_tail
 from harness.slurm import Job, Phase, Ticket, merge
 from harness.slurm_rows import Exit, Life, read_sacct, read_squeue
 
@@ -121,12 +121,13 @@ def test_gpu_memory_is_known_by_its_texts(text: str) -> None:
     assert diagnose(Evidence(exit_code=1, stderr=stderr, on_gpu=False)).reason is Reason.HOST_OOM
 
 
-def test_agent_and_harness_know_the_same_texts_and_reasons() -> None:
-    assert failure.GPU_MEMORY == GPU_MEMORY
-    errors = [MemoryError(), OSError(28, "full"), FloatingPointError(), KeyboardInterrupt(), ValueError(), *GPU_TEXTS]
-    for error in errors:
-        reason, _ = failure.reason_of(error if isinstance(error, BaseException) else RuntimeError(error))
-        assert reason in set(map(str, Reason))
+@pytest.mark.parametrize("text", GPU_TEXTS)
+def test_a_run_names_full_gpu_memory_itself_which_without_a_gpu_is_the_host_s(text: str) -> None:
+    reason, message = failure.reason_of(RuntimeError(text))
+    assert (reason, message) == (Reason.GPU_OOM, text)
+    said = Evidence(exit_code=1, reason=str(reason), message=message)
+    assert diagnose(said).reason is Reason.GPU_OOM
+    assert diagnose(replace(said, on_gpu=False)).reason is Reason.HOST_OOM
 
 
 def test_memory_texts_of_trials_that_xla_survived_are_no_reason() -> None:

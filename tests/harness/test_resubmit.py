@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from agent.reasons import Reason
 from agent.record import RunKey, Status
 from harness.command import Command, parse
 from harness.diagnose import Diagnosis
-from harness.failure_texts import Reason
 from harness.grid import Run, configure, expand
 from harness.grid_file import load_grid
 from harness.profiles import Profile

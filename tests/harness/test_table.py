@@ -2,9 +2,9 @@
 
 import pytest
 
+from agent.reasons import Reason
 from agent.record import RunKey, Status
 from harness.diagnose import Diagnosis
-from harness.failure_texts import Reason
 from harness.hours import Spent
 from harness.state import Overview, RunState, State
 from harness.study import Planned
