@@ -17,7 +17,8 @@ from agent.record import RecordError, RunDir, read_json, read_status, write_json
 from harness.jobenv import Gpu, finished, job_id
 
 OWN_FAULTS = ("code_error", "nan", "wrong_input", "gpu_oom")
-RESUMABLE = 75  # agent.train's exit code after a checkpoint on request
+STOPPED_CODE = 75  # agent.train's exit code after a checkpoint on request
+INPUT_CODE = 2  # and when its input is wrong
 
 
 @dataclass
@@ -79,8 +80,10 @@ class Attempt:
     def _reason(self, code: int) -> tuple[str, str | None]:
         if finished(self.run):
             return "done", None
-        if code == RESUMABLE:
+        if code == STOPPED_CODE:
             return "stopped", "asked to stop; continues from its checkpoint"
+        if code == INPUT_CODE:
+            return "wrong_input", "its input was refused; stderr.log says why"
         if code < 0:
             return "killed", f"killed by {signal.Signals(-code).name}"
         status = None

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from agent.reasons import Reason
+from harness.attempts import INPUT_CODE, STOPPED_CODE
 from harness.failure_texts import Failure, read_failure
 from harness.slurm import Job, Phase
 from harness.slurm_rows import Exit, Life
 
-STOP_CODE = 75
 FULL = "ended without a word, as its disk has no space left; free some, then resubmit --state disk_full"
-INPUT_CODE = 2
 BY_STATE = {
     "OUT_OF_MEMORY": Reason.HOST_OOM,
     "NODE_FAIL": Reason.NODE_FAILURE,
@@ -163,7 +162,7 @@ def _by_slurm(evidence: Evidence, life: Life | None) -> Diagnosis | None:
         reason = BY_STATE.get(state)
         if reason is not None:
             return Diagnosis(reason, _sentence(reason, state, evidence, life, job))
-    if evidence.exit_code == STOP_CODE or evidence.reason == Reason.STOPPED:
+    if evidence.exit_code == STOPPED_CODE or evidence.reason == Reason.STOPPED:
         return Diagnosis(Reason.STOPPED, evidence.message or "asked to stop; goes on from its checkpoint")
     if job.phase is Phase.GONE and not evidence.began:
         return Diagnosis(Reason.CANCELLED, f"job {job.ticket.job_id} was cancelled before it began")
@@ -211,7 +210,7 @@ def _bare(evidence: Evidence, life: Life | None) -> Diagnosis:
         )
     if end is not None and end.killed_by is not None:
         return Diagnosis(Reason.KILLED, f"killed by {_signal_name(end.killed_by)}; nothing says by whom")
-    if evidence.exit_code == STOP_CODE or evidence.reason == Reason.STOPPED:
+    if evidence.exit_code == STOPPED_CODE or evidence.reason == Reason.STOPPED:
         return Diagnosis(Reason.STOPPED, evidence.message or "asked to stop; goes on from its checkpoint")
     if end is not None and end.code:
         return Diagnosis(Reason.CODE_ERROR, f"exit code {end.code} without a word", fingerprint=f"exit-{end.code}")

@@ -14,7 +14,7 @@ from agent.lease import lease_holder, process_gone
 from agent.reasons import Reason
 from agent.record import RecordError, RunDir, Status, read_json, read_status
 from harness import pool, slurm
-from harness.attempts import RESUMABLE, broke, latest
+from harness.attempts import STOPPED_CODE, broke, latest
 from harness.diagnose import Diagnosis, Evidence, diagnose
 from harness.failure_texts import read_tail
 from harness.slurm import Job, Phase, Snapshot, Ticket
@@ -252,7 +252,7 @@ def _ended(
     stopped = said is not None and said.state == "stopped"  # whatever became of the others in its process
     evidence = Evidence(
         began=bool(attempt) and ours,
-        exit_code=RESUMABLE if stopped else attempt.get("exit_code") if ours else None,
+        exit_code=STOPPED_CODE if stopped else attempt.get("exit_code") if ours else None,
         reason=said.reason if said else None,
         message=said.message if said else None,
         stderr=read_tail(folder.attempts / str(attempt.get("attempt", 0)) / "stderr.log") if ours else "",
