@@ -11,14 +11,17 @@ import contextlib
 import json
 import os
 import socket
+import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agent.record import STALE_AFTER_S, RecordError, RunDir, read_json
+
+BEAT_S = 30.0
 
 
 @dataclass
@@ -69,6 +72,33 @@ class Lease:
             )
         os.utime(self.run.lease)
 
+    @contextlib.contextmanager
+    def kept(self, every_s: float = BEAT_S) -> Generator[None]:
+        """Renew the heartbeat from a thread as long as the block runs, then give the lease back.
+
+        Raises RecordError at the block's end when the lease was taken over meanwhile.
+        """
+        over, lost = threading.Event(), list[OSError | RecordError]()
+
+        def renew() -> None:
+            while not over.wait(every_s):
+                try:
+                    self.beat()
+                except (OSError, RecordError) as error:
+                    lost.append(error)
+                    return
+
+        thread = threading.Thread(target=renew, name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            self.release()
+        if lost:
+            raise RecordError(str(lost[0]))
+
     def release(self) -> None:
         """Give the run back; nothing happens when the lease is no longer ours."""
         with contextlib.suppress(RecordError, FileNotFoundError):
@@ -118,7 +148,8 @@ def _remove_if_gone(
         os.rename(run.lease, aside)
         taken = read_json(aside) or {}
         if taken.get("owner") != holder.get("owner"):  # somebody else was quicker: give theirs back
-            os.link(aside, run.lease)
+            with contextlib.suppress(FileExistsError):  # a third has come: the second sees it at its next heartbeat
+                os.link(aside, run.lease)
         aside.unlink()
 
 

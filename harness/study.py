@@ -162,10 +162,8 @@ class Study:
                 if time.monotonic() > deadline:
                     raise ConfigError(f"{error}; wait for the other command to finish and try again") from error
                 time.sleep(0.1)
-        try:
+        with lease.kept():
             yield
-        finally:
-            lease.release()
 
 
 def check_private(folder: Path) -> None:

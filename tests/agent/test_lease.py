@@ -4,10 +4,11 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
-from agent.lease import Lease
+from agent.lease import Lease, process_identity
 from agent.record import RecordError, RunDir
 
 
@@ -60,3 +61,42 @@ def test_of_many_claimants_one_wins(tmp_path):
     ]
     answers = sorted(process.communicate()[0].strip() for process in processes)
     assert answers == ["lost"] * 4 + ["won"]
+
+
+def test_a_lease_that_is_kept_never_grows_stale_and_is_given_back(tmp_path):
+    run = RunDir(tmp_path)
+    with Lease.claim(run).kept(every_s=0.02):
+        os.utime(run.lease, (0, 0))
+        deadline = time.monotonic() + 20
+        while run.lease.stat().st_mtime < 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert not run.lease.exists()
+
+
+def test_losing_a_lease_that_is_kept_is_said_at_the_end(tmp_path):
+    run = RunDir(tmp_path)
+    kept = Lease.claim(run).kept(every_s=0.01)
+    with pytest.raises(RecordError, match="was taken over by job 5"), kept:
+        run.lease.write_text('{"owner": "other", "job_id": "5", "pid": 1, "host": "elsewhere"}')
+        time.sleep(0.5)
+    assert "other" in run.lease.read_text()
+
+
+def test_a_lease_taken_back_from_a_quicker_one_gives_way_to_a_third(tmp_path, monkeypatch):
+    """Two find a dead holder; one claims the run, the other moves that claim aside by mistake, and a third comes."""
+    run = RunDir(tmp_path)
+    dead = {"owner": "dead", "pid": 999999999, **{k: v for k, v in process_identity().items() if k != "pid"}}
+    run.lease.write_text(json.dumps(dead))
+    rename = os.rename
+
+    def late(source, target):
+        run.lease.write_text(json.dumps(dead | {"owner": "second"}))
+        rename(source, target)
+        run.lease.write_text(json.dumps({"owner": "third", "pid": 1, "host": "elsewhere"}))
+
+    monkeypatch.setattr(os, "rename", late)
+    with pytest.raises(RecordError, match="on elsewhere"):
+        Lease.claim(run)
+    assert json.loads(run.lease.read_text())["owner"] == "third"
+    assert os.listdir(tmp_path) == ["lease.json"]

@@ -1,5 +1,7 @@
 """The study's folder: lock, privacy, plan, configurations."""
 
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -108,6 +110,23 @@ def test_a_study_that_stays_locked_is_said_with_its_holder(study: Study) -> None
         study.lock(0.2),
     ):
         pass
+
+
+def test_a_command_killed_while_it_holds_the_study_stands_in_nobodys_way(study: Study) -> None:
+    holds = (
+        "import sys, time; from pathlib import Path; from harness.study import Study\n"
+        "with Study(Path(sys.argv[1])).lock(): print('held', flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", holds, str(study.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(ConfigError, match="is being written by"), study.lock(0.2):
+            pass
+        process.kill()
+    with study.lock(0.2):
+        pass
+    assert not (study.hidden / "lease.json").exists()
 
 
 def test_the_harness_folders_are_private(study: Study) -> None:
