@@ -1,6 +1,8 @@
 import os
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent import record
 from agent.record import RecordError, RunDir, RunKey, Status
@@ -40,6 +42,33 @@ def test_rows_that_are_not_objects_and_endless_lines_are_reported(tmp_path, monk
     rows, problems = record.read_rows(path)
     assert rows == [{"a": 1}]
     assert problems == [f"{path}, line 1: an object is expected, got list", f"{path}, line 2: longer than 64 bytes"]
+
+
+def test_nesting_without_an_end_is_damage_like_any_other(tmp_path):
+    path = tmp_path / "scores.jsonl"
+    path.write_bytes(b"[" * 100_000 + b"\n" + b'{"a":' * 100_000 + b"\n" + b'{"a":1}\n')
+    rows, problems = record.read_rows(path)
+    assert rows == [{"a": 1}]
+    assert problems == [f"{path}, line {number}: a damaged line" for number in (1, 2)]
+    path.write_bytes(b"[" * 100_000)
+    with pytest.raises(RecordError, match=r"scores.jsonl: not JSON \(nested too deeply\)"):
+        record.read_json(path)
+
+
+@given(st.floats(allow_nan=False), st.integers(0, 25))
+def test_numbers_are_read_to_the_bit(number, digits):
+    import json
+
+    for text in (repr(number), f"{number:.{digits}e}", f"{number:.{digits}f}"[:400]):
+        if "inf" not in text:
+            assert record._parse(text.encode()) == json.loads(text)
+
+
+@pytest.mark.parametrize("text", [b'"\\ud800"', b"\xef\xbb\xbf{}", b"NaN", b'{"a":1,"a":2}', b"1e999", b"9" * 400])
+def test_odd_texts_are_read_as_python_reads_them(text):
+    import json
+
+    assert str(record._parse(text)) == str(json.loads(text))
 
 
 def test_keep_rows_drops_what_came_after_a_checkpoint(tmp_path):
