@@ -23,7 +23,7 @@ help:
 	@echo "make lint         ruff, pyright, import-linter"
 	@echo "make slurm-demo   the demo's Catch runs through a real one-machine Slurm (Debian/Ubuntu, root)"
 	@echo "make bench        time the loading of 10 000 run folders, as JSON"
-	@echo "make venv         only the environment in .venv (EXTRAS=cuda12|cuda13|dmc|crafter, PYTHON=python3.12)"
+	@echo "make venv         only the environment in .venv (EXTRAS=cuda12|cuda13|dmc|crafter or a list of them, PYTHON=python3.12)"
 	@echo "make dev          the same with the development tools"
 	@echo "make lock         resolve constraints.txt anew"
 	@echo "make clean        remove .venv and caches; runs/ and report/ stay"
