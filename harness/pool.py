@@ -2,7 +2,7 @@
 
 `python -m harness.pool LAUNCH` takes the packs in their order. It outlives the terminal that started it; SIGTERM makes
 it stop: running packs are asked to checkpoint, the others are left, and `resubmit` continues. pool.json says what it
-is doing.
+is doing. Several pools of one user share the machine: none starts a job while as many as its own limit run.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -21,6 +22,7 @@ from typing import Any
 from agent.lease import process_gone, process_identity
 from agent.record import RecordError, read_json, write_json
 from harness.jobenv import cores, share
+from harness.machine import Machine
 from harness.study import Launch
 from harness.submit import LocalJob, Slot, start_here
 
@@ -38,7 +40,8 @@ class Pool:
     slots: list[Slot]
     states: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]])
     running: dict[int, tuple[int, LocalJob]] = field(default_factory=dict[int, tuple[int, LocalJob]])
-    over: set[str] = field(default_factory=set[str])
+    machine: Machine | None = field(default_factory=Machine.here)
+    others: int = 0
     stopping: float | None = None
     written: float = 0.0
 
@@ -48,6 +51,8 @@ class Pool:
         signal.signal(signal.SIGINT, self._on_stop)
         self.states = {number: {"state": "queued"} for number in range(len(self.launch.packs))}
         self._write()
+        if self.machine:
+            self.machine.enter(self.launch)
         while self.running or (self.stopping is None and self._queued()):
             self._reap()
             if self.stopping is None:
@@ -60,6 +65,8 @@ class Pool:
         for number in self._queued():
             self.states[number] = {"state": "left"}
         self._write(ended=time.time())
+        if self.machine:
+            self.machine.leave(self.launch.id)
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         if self.stopping is None:
@@ -72,36 +79,52 @@ class Pool:
         return [number for number, state in self.states.items() if state["state"] == "queued"]
 
     def _fill(self) -> None:
-        """Start packs while slots are free; those whose runs were all cancelled are passed over."""
-        for number in self._queued():
-            free = [
-                index for index in range(len(self.slots)) if index not in {slot for slot, _ in self.running.values()}
-            ]
-            if not free or self.stopping is not None or len(self.running) + self._elsewhere() >= len(self.slots):
-                return
-            if set(self.launch.packs[number]) <= self._cancelled(number):
-                self.states[number] = {"state": "ended"}
-                continue
-            job = start_here(self.launch, number, self.slots[free[0]])
-            self.running[number] = (free[0], job)
-            self.states[number] = {"state": "running", "job_id": f"local-{job.job_id}", "started": time.time()}
+        """Start packs while this machine has room; those whose runs were all cancelled are passed over."""
+        if len(self.running) == len(self.slots) or not self._queued():
+            return
+        with self.machine.turn() if self.machine else contextlib.nullcontext():
+            others = self._elsewhere()
+            for number in self._queued():
+                if self.stopping is not None or len(self.running) + len(others) >= len(self.slots):
+                    break
+                if set(self.launch.packs[number]) <= self._cancelled(number):
+                    self.states[number] = {"state": "ended"}
+                else:
+                    self._start(number, self._slot(others))
+        if len(others) != self.others:
+            self.others = len(others)
             self._write()
-            if self.stopping is not None:  # it was asked for while this one was being started
-                os.kill(int(job.job_id), signal.SIGTERM)
 
-    def _elsewhere(self) -> int:
-        """Return how many jobs the study's other pools on this machine run: together they keep to the limit."""
-        count = 0
-        for folder in self.launch.folder.parent.iterdir():
-            if folder.name in self.over or folder.name == self.launch.id:
-                continue
-            with contextlib.suppress(RecordError):
-                state = read_json(folder / "pool.json")
-                if state is not None and not (is_alive(state) and _here(state)):
-                    self.over.add(folder.name)
-                elif state is not None:
-                    count += sum(job["state"] == "running" for job in state["jobs"].values())
-        return count
+    def _start(self, number: int, index: int) -> None:
+        slot = self.slots[index]
+        job = start_here(self.launch, number, slot)
+        self.running[number] = (index, job)
+        told = {"job_id": f"local-{job.job_id}", "started": time.time(), "cores": list(slot.cores), "gpu": slot.gpu}
+        self.states[number] = {"state": "running", **told}
+        self._write()
+        if self.stopping is not None:  # it was asked for while this one was being started
+            os.kill(int(job.job_id), signal.SIGTERM)
+
+    def _slot(self, others: Sequence[Mapping[str, Any]]) -> int:
+        """Return the free slot whose GPU, then whose cores, the fewest jobs of other pools use."""
+        taken = {index for index, _ in self.running.values()}
+
+        def used(index: int) -> tuple[int, int]:
+            slot = self.slots[index]
+            shared = sum(slot.gpu is not None and job.get("gpu") == slot.gpu for job in others)
+            return shared, sum(len(set(slot.cores) & set(job.get("cores", ()))) for job in others)
+
+        return min((index for index in range(len(self.slots)) if index not in taken), key=used)
+
+    def _elsewhere(self) -> list[Mapping[str, Any]]:
+        """Return the jobs that other pools run on this machine, those of other studies too."""
+        found: list[Mapping[str, Any]] = []
+        for name, state in self.machine.others(self.launch).items() if self.machine else ():
+            if is_alive(state) and _here(state):
+                found += [job for job in state["jobs"].values() if job["state"] == "running"]
+            elif self.machine:
+                self.machine.leave(name)
+        return found
 
     def _cancelled(self, number: int) -> set[str]:
         with contextlib.suppress(RecordError):
@@ -117,7 +140,8 @@ class Pool:
 
     def _write(self, **more: Any) -> None:
         self.written = time.time()
-        body = {**process_identity(), "beat": self.written, "jobs": {str(k): v for k, v in self.states.items()}}
+        jobs = {str(number): state for number, state in self.states.items()}
+        body = {**process_identity(), "beat": self.written, "others": self.others, "jobs": jobs}
         try:
             write_json(self.launch.folder / "pool.json", body | more, durable=False)
         except OSError as error:  # a full disk; the jobs go on

@@ -188,7 +188,8 @@ def _local(run: Planned, folder: RunDir, where: Where, state: dict[str, Any] | N
         return RunState(run, State.RUNNING, status, where, attempt, note=note)
     alive = pool.is_alive(state) if state else time.time() - where.launch.data["created"] < 60
     if alive and job.get("state", "queued") == "queued":
-        return RunState(run, State.QUEUED, status, where, attempt, note=note)
+        full = f"other pools have jobs running here: {others}" if (others := (state or {}).get("others", 0)) else ""
+        return RunState(run, State.QUEUED, status, where, attempt, note=note or full)
     if alive and job.get("state") == "running" and not (ours and "ended" in attempt):
         return RunState(run, State.RUNNING, status, where, attempt, note=note or "starting")
     begun = ours or job.get("state") == "ended"

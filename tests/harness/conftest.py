@@ -1,6 +1,7 @@
 """A code tree whose `agent.train` is the stand-in, and a grid that it finishes in a second."""
 
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,10 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(profiles, "have_slurm", lambda: False)
     monkeypatch.setattr(pool, "POLL_S", 0.02)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    machine = tmp_path / "machine"  # a temporary folder of its own: pools of other tests are on another machine
+    machine.mkdir()
+    monkeypatch.setenv("TMPDIR", str(machine))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     return folder
 
 

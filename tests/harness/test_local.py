@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from harness import cancel, launch, logs, resubmit, status
-from harness.study import Study
+from harness import cancel, launch, logs, pool, resubmit, status
+from harness.study import Launch, Study
+from harness.submit import Slot
 
 Capture = pytest.CaptureFixture[str]
 
@@ -233,18 +234,30 @@ def test_two_launches_at_once_submit_every_run_once(tree: Path, grid: str, tmp_p
     wait_for(lambda: not {"running", "queued"} & set(states(grid, runs, capsys).values()))
 
 
-def test_pools_of_one_study_keep_to_the_limit_together(tree: Path, grid: str, tmp_path: Path, capsys: Capture) -> None:
+@pytest.mark.parametrize("other", ["tiny", "other"])
+def test_pools_of_one_study_or_two_keep_to_the_limit_together(
+    tree: Path, grid: str, tmp_path: Path, capsys: Capture, other: str
+) -> None:
     runs = tmp_path / "runs"
     behave(runs, "dreamerv3/seed-0", sleep=0.3)
     words = [f"grid={grid}", f"runs={runs}", "methods=dreamerv3", "jobs=1", "--detach"]
     assert launch.main([*words, "seeds=0"]) == 0
     wait_for((runs / "tiny/catch/dreamerv3/seed-0/status.json").exists)
-    assert launch.main([*words, "seeds=1,"]) == 0
-    wait_for(lambda: set(states(grid, runs, capsys).values()) == {"done"})
-    first, second = (
-        json.loads((runs / f"tiny/catch/dreamerv3/seed-{k}/attempts/1/attempt.json").read_text()) for k in (0, 1)
-    )
+    assert launch.main([*words, "seeds=1,", f"study={other}"]) == 0
+    status.main([f"grid={grid}", f"runs={runs}", f"study={other}"])
+    assert "other pools have jobs running here: 1 (1 run)" in capsys.readouterr().out
+    ends = [runs / f"{name}/catch/dreamerv3/seed-{k}/attempts/1/attempt.json" for k, name in enumerate(("tiny", other))]
+    wait_for(lambda: all(end.exists() and "ended" in json.loads(end.read_text()) for end in ends))
+    first, second = (json.loads(end.read_text()) for end in ends)
     assert second["started"] >= first["ended"]
+
+
+def test_a_pool_takes_the_gpu_and_the_cores_that_other_pools_leave(tree: Path, tmp_path: Path) -> None:
+    slots = [Slot((0, 1), 0), Slot((2, 3), 1), Slot((4, 5), 0), Slot((6, 7), 1)]
+    busy = pool.Pool(Launch(tmp_path, {}), slots)
+    assert busy._slot([{"gpu": 0, "cores": [4, 5]}]) == 1
+    assert busy._slot([{"gpu": 0, "cores": [0, 1]}, {"gpu": 1, "cores": [2, 3]}]) == 2
+    assert busy._slot([]) == 0
 
 
 def test_a_job_without_its_gpu_says_so_before_it_trains(tree: Path, grid: str, tmp_path: Path, capsys: Capture) -> None:
