@@ -36,6 +36,11 @@ PREFIXES = ("agent.", "cluster.")
 MAX_SEEDS = 10_000
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things as text: `1 run`, `2 runs`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 @dataclass(frozen=True)
 class Flag:
     """A `--flag`: its help, and the name of its value if it takes one."""

@@ -23,9 +23,24 @@ LATEST = 50
 class Estimate:
     """Device-hours that runs will take, from `measured` finished runs of their kind; `unknown` runs have no measure."""
 
-    hours: float
-    measured: int
-    unknown: int
+    hours: float = 0.0
+    measured: int = 0
+    unknown: int = 0
+
+    def __add__(self, other: Estimate) -> Estimate:
+        """Return the estimate of both's runs."""
+        unknown = self.unknown + other.unknown
+        return Estimate(self.hours + other.hours, max(self.measured, other.measured), unknown)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as the plan keeps it: `hours` of all runs, null while runs are unknown, and of the known ones."""
+        hours = None if self.unknown else self.hours
+        return {"hours": hours, "known_hours": self.hours, "measured": self.measured, "unknown": self.unknown}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Estimate:
+        """Return what the plan keeps."""
+        return cls(float(data["known_hours"]), int(data["measured"]), int(data["unknown"]))
 
 
 @dataclass

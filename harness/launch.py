@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.config import ConfigError
 from harness import hours, jobenv, packing, pool, profiles, snapshot, submit
-from harness.command import Command, Flag, run
+from harness.command import Command, Flag, counted, run
 from harness.diagnose import Retry
 from harness.environments import check_environments
 from harness.grid import Grid, Run, configure, expand
@@ -39,6 +39,11 @@ class Order:
     profile: Profile
     jobs_at_once: int | None
     note: str = ""
+
+    @property
+    def largest(self) -> int:
+        """The number of runs in its largest pack."""
+        return max((len(pack.runs) for pack in self.packs), default=1)
 
 
 def profile_for(grid: Grid, command: Command) -> profiles.Choice:
@@ -141,14 +146,14 @@ def describe(order: Order, rates: Any) -> list[str]:
     lines = [f"study {order.study.path}", f"runs: {len(runs)} ({axes}), {frames:,} frames"]
     sizes = Counter((len(pack.runs), pack.mode) for pack in order.packs)
     shapes = ", ".join(
-        f"{count} of {size} run{'s' if size > 1 else ''}{' (' + mode + ')' if size > 1 else ''}"
+        f"{count} of {counted(size, 'run')}{' (' + mode + ')' if size > 1 else ''}"
         for (size, mode), count in sorted(sizes.items(), reverse=True)
     )
     lines.append(f"jobs: {len(order.packs)} on cluster={profile.name}: {shapes}")
     if profile.kind == "local":
         slots = pool.make_slots(order.jobs_at_once or 1, int(profile.gpus))
-        gpus = f", {profile.gpus} GPUs" if profile.gpus else ", no GPU"
-        lines.append(f"at once: {len(slots)}, each on {len(slots[0].cores)} cores{gpus}")
+        gpus = counted(int(profile.gpus), "GPU") if profile.gpus else "no GPU"
+        lines.append(f"at once: {len(slots)}, each on {counted(len(slots[0].cores), 'core')}; {gpus}")
     else:
         options = submit.parameters(profile, f"hb-{order.study.name}-…", len(order.packs))
         lines.append("sbatch: " + " ".join(f"--{k}" if v is True else f"--{k}={v}" for k, v in options.items()))
@@ -156,8 +161,7 @@ def describe(order: Order, rates: Any) -> list[str]:
         worst = max(order.packs, key=lambda pack: pack.processes)
         fraction = jobenv.memory_fraction(worst.processes, memory)
         lines.append(f"memory: each process gets {fraction:.1%} of a {memory:g} GiB GPU, {worst.processes} on it")
-    largest = max((len(pack.runs) for pack in order.packs), default=1)
-    lines.append(hours.text(hours.estimate(runs, rates, largest), profile, len(order.packs)))
+    lines.append(hours.text(hours.estimate(runs, rates, order.largest), profile, len(order.packs)))
     return lines
 
 
@@ -186,11 +190,12 @@ def launch(command: Command) -> int:
     check_same(study, runs)
     if "dry-run" in command.flags:
         return _dry_run(command, order, grid)
+    rates = hours.measured(runs_folder(command), order.profile.gpu_type)
     code_tree, files = snapshot.describe(leave_out=[runs_folder(command)])
     with study.lock():
         check_same(study, runs)
         tree = asdict(code_tree)
-        write_plan(study, grid.source, runs, tree)
+        write_plan(study, grid.source, runs, tree, lambda fresh: hours.estimate(fresh, rates, order.largest))
         recover(study)
         missing, states = _missing(study, runs)
         order = plan_order(study, grid, command, missing)
@@ -264,7 +269,8 @@ def _report(command: Command, order: Order, made: Launch | None, states: Sequenc
     if began != now:
         print(f"the code has changed since this study began (tree {began} → {now}): these runs use it as it is now")
     where = f"pool of {order.jobs_at_once} at once" if made.local else f"Slurm, job {first_id(made)}"
-    print(f"{len(order.runs)} runs in {len(order.packs)} jobs handed to {where}; code {made.data['tree']['code_tree']}")
+    amount = f"{counted(len(order.runs), 'run')} in {counted(len(order.packs), 'job')}"
+    print(f"{amount} handed to {where}; code {made.data['tree']['code_tree']}")
     if made.local and "detach" not in command.flags:
         return watch_pools(order.study, [made], selectors)
     print(f"next: python -m harness.status {selectors} --watch")

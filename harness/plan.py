@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from agent.config import METHODS, Config, ConfigError, differences, dump_yaml, f
 from agent.record import plan_path, read_plan, write_bytes, write_json
 from harness.command import Command, comma_list, match_name, parse_seeds
 from harness.grid import Run, is_scalar, spell, typed_value
+from harness.hours import Estimate
 from harness.study import Planned, Study
 
 FORMAT = 1
@@ -88,8 +89,17 @@ def check_same(study: Study, runs: Iterable[Run]) -> None:
             )
 
 
-def write_plan(study: Study, source: str, runs: Sequence[Run], code: Mapping[str, Any]) -> None:
-    """Write the plan, or add to it the runs it does not have yet; what it has is never changed."""
+def write_plan(
+    study: Study,
+    source: str,
+    runs: Sequence[Run],
+    code: Mapping[str, Any],
+    cost: Callable[[Sequence[Run]], Estimate] = lambda runs: Estimate(unknown=len(runs)),
+) -> None:
+    """Write the plan, or add to it the runs it does not have yet; what it has of runs is never changed.
+
+    Its `estimate` holds the device-hours that all its runs were expected to take when they were planned.
+    """
     plan = read_plan(study.path) or {
         "format": FORMAT,
         "study": study.name,
@@ -97,6 +107,7 @@ def write_plan(study: Study, source: str, runs: Sequence[Run], code: Mapping[str
         "created": time.time(),
         "code": dict(code),
         "runs": [],
+        "estimate": Estimate().as_json(),
     }
     known = {run.name for run in study.planned()} if plan["runs"] else set[str]()
     fresh = [run for run in runs if run.name not in known]
@@ -106,6 +117,8 @@ def write_plan(study: Study, source: str, runs: Sequence[Run], code: Mapping[str
         {"task": run.task, "method": run.method, "seed": run.seed, "config_hash": run.config_hash, "kind": run.kind}
         for run in fresh
     ]
+    if before := plan.get("estimate"):  # a study planned without one keeps having none
+        plan["estimate"] = (Estimate.from_json(before) + cost(fresh)).as_json()
     write_json(plan_path(study.path), plan)
 
 

@@ -15,7 +15,7 @@ from agent.reasons import Reason
 from agent.record import write_json
 from harness import hours, packing, profiles, snapshot
 from harness.attempts import saved_steps
-from harness.command import Command, Flag, run
+from harness.command import Command, Flag, counted, run
 from harness.diagnose import Diagnosis, Retry
 from harness.grid import Run, parse_pack, parse_pack_mode
 from harness.launch import Order, first_id, follow_up, memory_gb, parse_jobs, recover, submit_order
@@ -231,7 +231,7 @@ def _plan_and_submit(command: Command, study: Study, names: Sequence[str]) -> tu
             parts, fixes, left = parts + split, fixes + made, left + helpless
         planned = parts
     for words, count in _counted(fixes):
-        print(f"fix: {words} ({count} run{'s' if count > 1 else ''})")
+        print(f"fix: {words} ({counted(count, 'run')})")
     for line in ends(left):
         print(f"left: {line}")
     if missing:
@@ -251,9 +251,9 @@ def _submit(study: Study, group: Group, by_name: dict[str, Run], *, dry: bool) -
     runs = [by_name[state.run.name] for state in group.states]
     packs = packing.plan_packs(runs, group.pack, group.mode, memory_gb(group.profile))
     order = Order(study, runs, packs, group.profile, group.jobs_at_once)
-    verb = "would be" if dry else "are"
+    verb = "would be" if dry else "are" if len(runs) > 1 else "is"
     where = f"cluster={group.profile.name}, code {group.tree['code_tree']}"
-    print(f"{len(runs)} runs in {len(packs)} jobs {verb} resubmitted ({where})")
+    print(f"{counted(len(runs), 'run')} in {counted(len(packs), 'job')} {verb} resubmitted ({where})")
     for state in group.states[:5]:
         print(f"  {state.run.name}: was {state.label}; {_from_where(study, state)}")
     if dry:

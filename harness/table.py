@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from harness.command import counted
 from harness.diagnose import Retry, grouped
 from harness.hours import Spent
 from harness.state import Overview, RunState, State
@@ -76,7 +77,7 @@ def summary(states: Sequence[RunState]) -> str:
     share = sum(map(progress, states)) / len(states)
     left = time_left(states)
     pace = f", about {duration(left)} at the present pace" if left is not None else ""
-    return f"{len(states)} run{'s' if len(states) > 1 else ''}: {', '.join(parts)} ({share:.0%} of all steps{pace})"
+    return f"{counted(len(states), 'run')}: {', '.join(parts)} ({share:.0%} of all steps{pace})"
 
 
 def time_left(states: Sequence[RunState]) -> float | None:
@@ -108,8 +109,8 @@ def ends(states: Sequence[RunState]) -> list[str]:
 
 def notes(states: Sequence[RunState]) -> list[str]:
     """Return what is odd about live runs, each once: why jobs wait, or a status file that cannot be read."""
-    counted = Counter(state.note for state in states if state.note and state.note != "starting")
-    return [f"{note} ({count} run{'s' if count > 1 else ''})" for note, count in counted.most_common(5)]
+    found = Counter(state.note for state in states if state.note and state.note != "starting")
+    return [f"{note} ({counted(count, 'run')})" for note, count in found.most_common(5)]
 
 
 def cost(total: Spent, on_gpu: bool) -> str:

@@ -57,6 +57,19 @@ def test_an_estimate_needs_one_finished_run_of_the_kind(study: tuple[Study, list
     )
 
 
+def test_a_plan_keeps_what_its_runs_were_expected_to_take(study: tuple[Study, list[Run]]) -> None:
+    folder, runs = study
+    assert folder.plan()["estimate"] == {"hours": None, "known_hours": 0.0, "measured": 0, "unknown": 4}
+    record(folder.run(runs[0].name))
+    finish(folder.run(runs[0].name), 6000)
+    rates = hours.measured(folder.path.parent)
+    other = Study(folder.path.with_name("other"))
+    other.path.mkdir()
+    for part in (runs[:1], runs):
+        write_plan(other, "catch", part, {}, lambda fresh: hours.estimate(fresh, rates, 2))
+    assert other.plan()["estimate"] == {"hours": 2.0, "known_hours": 2.0, "measured": 1, "unknown": 0}
+
+
 def test_only_runs_on_this_type_of_gpu_count(study: tuple[Study, list[Run]]) -> None:
     folder, runs = study
     record(folder.run(runs[0].name))
