@@ -137,7 +137,7 @@ def imagine(
     scan = recurrence.scan if config.jax.scan == "fast" else recurrence.plain_scan
     rest, _ = scan(
         partial(imagine_step, sampler), (model.rssm, actor), begin, (stoch_noise, action_noise[1:]),
-        unroll=config.jax.imagine_unroll,
+        unroll=recurrence.unroll_factor(config.jax.imagine_unroll, horizon),
     )  # fmt: skip
     deter, stoch, action = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), begin, rest)
     features = jnp.concatenate([deter[1:], flat(stoch[1:])], -1)

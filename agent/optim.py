@@ -2,6 +2,7 @@
 
 from typing import NamedTuple, TypeVar
 
+import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
@@ -45,4 +46,6 @@ def update(
     steps = updates.astype(jnp.float32)
     mean = mu / (1 - BETA1**steps)
     root = jnp.sqrt(nu / (1 - BETA2**steps))
-    return unravel(flat - settings.lr * mean / (root + settings.eps)), AdamState(updates, mu, nu), norm
+    flat = flat - settings.lr * mean / (root + settings.eps)
+    # Written once, then cut: otherwise each parameter's kernel reads all parameters, which must be copied before.
+    return unravel(jax.lax.optimization_barrier(flat)), AdamState(updates, mu, nu), norm

@@ -21,6 +21,22 @@ State = TypeVar("State")
 Step = Callable[[Any, Any, Any, Dot], tuple[Any, Any]]
 
 
+# Steps in one iteration of a scan on a GPU, at most. More of them save few launches and take long to compile.
+MAX_UNROLL = 5
+
+
+def unroll_factor(asked: int, steps: int) -> int:
+    """Return how many steps of a scan share an iteration: as asked, or if 0, by the backend.
+
+    A CPU has no launches to save; elsewhere it is the largest divisor of `steps` up to `MAX_UNROLL`.
+    """
+    if asked:
+        return asked
+    if jax.default_backend() == "cpu":
+        return 1
+    return max(factor for factor in range(1, MAX_UNROLL + 1) if steps % factor == 0)
+
+
 def dot(x: Float[Array, "*batch inputs"], kernel: Float[Array, "inputs outputs"]) -> Float[Array, "*batch outputs"]:
     """Return x @ kernel in the kernel's type."""
     return x.astype(kernel.dtype) @ kernel

@@ -223,7 +223,10 @@ class Replay(Section):
 
 
 class Jax(Section):
-    """Platform, memory and numerics of JAX; only `precision` changes what a run computes."""
+    """Platform, memory and numerics of JAX; only `precision` changes what a run computes.
+
+    `observe_unroll` and `imagine_unroll` 0: several steps per iteration of the scans on a GPU, one on a CPU.
+    """
 
     platform: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -232,8 +235,8 @@ class Jax(Section):
     compilation_cache: str = "auto"
     conv: Literal["auto", "lax", "matmul"] = "auto"
     scan: Literal["fast", "plain"] = "fast"
-    observe_unroll: Positive = 1
-    imagine_unroll: Positive = 1
+    observe_unroll: NonNegative = 0
+    imagine_unroll: NonNegative = 0
     debug_nans: bool = False
 
 

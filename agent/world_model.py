@@ -13,6 +13,7 @@ from agent.distributions import Bernoulli, OneHot, Sampler, TwoHot, squared_erro
 from agent.envs.base import ArraySpec, EnvSpec
 from agent.harmony import Harmony, total_loss
 from agent.nets import MLP, Conv, ConvForm, ConvTranspose, Linear, stages
+from agent.recurrence import unroll_factor
 from agent.rssm import RSSM, Latent
 
 Batch = Mapping[str, Shaped[Array, "batch time ..."]]
@@ -251,7 +252,7 @@ def world_model_loss(
     actions = previous_actions(carry, batch["action"])
     post, prior = model.rssm.observe(
         embed, actions, is_first, carry.latent, sampler=sampler, key=key,
-        fast=config.jax.scan == "fast", unroll=config.jax.observe_unroll,
+        fast=config.jax.scan == "fast", unroll=unroll_factor(config.jax.observe_unroll, is_first.shape[1]),
     )  # fmt: skip
     losses, reward, cont = model_losses(model, batch, post, prior, config)
     total = total_loss(losses, model.harmony, harmony_on, loss_scales(losses, config))
