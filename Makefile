@@ -6,7 +6,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo test lint slurm-demo bench lock clean
+.PHONY: help venv dev demo test lint slurm-demo bench cuda-compiler kernels lock clean
 
 PYTHON ?=
 EXTRAS ?=
@@ -22,7 +22,8 @@ help:
 	@echo "make test         run the everyday tests"
 	@echo "make lint         ruff, pyright, import-linter"
 	@echo "make slurm-demo   the demo's Catch runs through a real one-machine Slurm (Debian/Ubuntu, root)"
-	@echo "make bench        time the loading of 10 000 run folders, as JSON"
+	@echo "make bench        time the agent and the loading of 10 000 run folders, as JSON"
+	@echo "make kernels      count an update's GPU kernels, compiled for an H100 without one"
 	@echo "make venv         only the environment in .venv (EXTRAS=cuda12|cuda13|dmc|crafter or a list of them, PYTHON=python3.12)"
 	@echo "make dev          the same with the development tools"
 	@echo "make lock         resolve constraints.txt anew"
@@ -92,7 +93,20 @@ lint: dev
 	$(BIN)/lint-imports
 
 bench: dev
+	@$(BIN)/python -m tests.benchmarks
 	@$(BIN)/python -m tests.benchmarks.bench_load
+
+# XLA's compiler for NVIDIA GPUs, of the version of JAX in .venv but not among its packages: there is no GPU to run on.
+.venv/.installed-cuda-compiler: constraints.txt | .venv/.installed-dev
+	@echo "installing XLA's CUDA compiler (174 MB)"
+	@rm -rf .venv/cuda-compiler-*; version=$$($(BIN)/python -c 'from importlib.metadata import version; print(version("jax"))'); \
+	$(PIP) --no-deps --target .venv/cuda-compiler-$$version jax-cuda12-plugin==$$version jax-cuda12-pjrt==$$version
+	@touch $@
+
+cuda-compiler: .venv/.installed-cuda-compiler
+
+kernels: cuda-compiler
+	@$(BIN)/python -m tests.benchmarks.kernels
 
 lock: dev
 	@$(BIN)/python -m venv .venv/lock

@@ -25,14 +25,14 @@ Step = Callable[[Any, Any, Any, Dot], tuple[Any, Any]]
 MAX_UNROLL = 5
 
 
-def unroll_factor(asked: int, steps: int) -> int:
-    """Return how many steps of a scan share an iteration: as asked, or if 0, by the backend.
+def unroll_factor(asked: int, steps: int, backend: str | None = None) -> int:
+    """Return how many steps of a scan share an iteration: as asked, or if 0, by the backend (default: the present one).
 
     A CPU has no launches to save; elsewhere it is the largest divisor of `steps` up to `MAX_UNROLL`.
     """
     if asked:
         return asked
-    if jax.default_backend() == "cpu":
+    if (backend or jax.default_backend()) == "cpu":
         return 1
     return max(factor for factor in range(1, MAX_UNROLL + 1) if steps % factor == 0)
 

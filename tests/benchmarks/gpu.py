@@ -1,0 +1,116 @@
+"""Measure what a paper's grid costs on this GPU, within ten minutes.
+
+    python -m tests.benchmarks.gpu [--json FILE] [--budget-s 540] [--tiny]
+
+Prints a table: milliseconds per update of one run and per run-update of a pack of ten, evaluation, and from them
+GPU-hours for 260 runs of Atari 100k. What the budget has no time left to begin is named as not measured. `--tiny` goes
+the same way with the smallest model on whatever device there is: its numbers mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+RUNS, UPDATES, EVALUATIONS, EPISODES = 260, 99_900, 20, 100
+# An assumption, not a measurement: steps of an average episode over the 26 games.
+EPISODE_STEPS = 1_000
+NOT_MEASURED = "not measured"
+
+
+def plan(tiny: bool) -> dict[str, Callable[..., dict[str, Any]]]:
+    """Return the measurements by name, the most telling first."""
+    from tests.benchmarks import measures
+
+    preset, many = ("debug", 2) if tiny else ("atari100k", 10)
+    update = partial(measures.update, preset=preset, repeats=3)
+    task, short = ("catch", {}) if tiny else ("atari_pong", {"env.atari.length": 2000})
+    evaluation = partial(measures.evaluation, preset=preset, task=task, episodes=10, **short)
+    return {
+        f"update float32 p={many}": partial(update, precision="float32", pack=many),
+        "update float32 p=1": partial(update, precision="float32", pack=1),
+        f"evaluation p={many}": partial(evaluation, pack=many),
+        f"update bfloat16 p={many}": partial(update, precision="bfloat16", pack=many),
+        "policy p=1": partial(measures.policy, preset=preset, pack=1),
+    }
+
+
+def grid_hours(rows: dict[str, dict[str, Any]]) -> float | None:
+    """Return GPU-hours of the 260 runs in packs, evaluation included, None where a part was not measured.
+
+    Updates and evaluations follow each other; environment steps of training are hidden behind updates. An evaluation's
+    steps per second are those of all the pack's environments together.
+    """
+    update = next(
+        (row for name, row in rows.items() if name.startswith("update float32 p=") and name[-3:] != "p=1"), None
+    )
+    evaluation = next((row for name, row in rows.items() if name.startswith("evaluation")), None)
+    if update is None or evaluation is None:
+        return None
+    learning_s = UPDATES * update["ms_per_run_update"] / 1e3
+    playing_s = EVALUATIONS * EPISODES * EPISODE_STEPS / evaluation["env_steps_per_s"]
+    return RUNS * (learning_s + playing_s) / 3600
+
+
+def table(rows: dict[str, dict[str, Any]], names: list[str], device: str, tiny: bool) -> str:
+    """Return the short table."""
+    lines = [f"{'TINY, says nothing about speed: ' if tiny else ''}{device}"]
+    for name in names:
+        row = rows.get(name)
+        value = NOT_MEASURED
+        if row is not None and "ms_per_run_update" in row:
+            value = f"{row['ms_per_run_update']:8.2f} ms per run-update, {row['memory_bytes'] / 1e9:.1f} GB"
+        elif row is not None and "env_steps_per_s" in row:
+            value = f"{row['env_steps_per_s']:8.0f} env steps/s, {row['episodes_per_min']:.0f} episodes/min"
+        elif row is not None:
+            value = f"{row['ms']:8.2f} ms"
+        lines.append(f"{name:24} {value}")
+    hours = grid_hours(rows)
+    shown = NOT_MEASURED if hours is None else f"{hours:8.1f} (episodes of {EPISODE_STEPS} steps assumed)"
+    return "\n".join([*lines, f"{'GPU-hours for 260 runs':24} {NOT_MEASURED if tiny else shown}"])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure and print; 2 where there is no GPU and `--tiny` was not asked for."""
+    title = (__doc__ or "").split("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.gpu", description=title)
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--budget-s", type=float, default=540.0, help="begin nothing after so many seconds")
+    parser.add_argument("--tiny", action="store_true", help="the smallest model, on any device")
+    given = parser.parse_args(argv)
+    began = time.monotonic()
+
+    import jax
+
+    from tests.benchmarks.__main__ import machine
+    from tests.benchmarks.timing import Calibration
+
+    if jax.default_backend() == "cpu" and not given.tiny:
+        print("JAX found no GPU; --tiny shows the way on a CPU", file=sys.stderr)
+        return 2
+    rows: dict[str, dict[str, Any]] = {}
+    planned, calibration = plan(given.tiny), Calibration()
+    for name, work in planned.items():
+        # A measurement that needs as long as the longest before it should still end within the budget.
+        longest = max((row["took_s"] for row in rows.values()), default=0.0)
+        if time.monotonic() - began + longest > given.budget_s:
+            break
+        print(name, file=sys.stderr, flush=True)
+        start = time.monotonic()
+        rows[name] = work(calibration)
+        rows[name]["took_s"] = time.monotonic() - start
+    print(table(rows, list(planned), machine()["device"], given.tiny))
+    if given.json:
+        result = {"machine": machine(), "tiny": given.tiny, "benchmarks": rows, "gpu_hours": grid_hours(rows)}
+        given.json.write_text(json.dumps(result, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""Times updates of one checkout's agent in a process of its own; started by `tests.benchmarks.against`.
+
+Reads one line for every update on standard input and answers each with a line of JSON. Uses only what every version of
+the agent has had since its first update: the configuration, the learner, and shapes.
+"""
+
+import json
+import resource
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agent import learner
+from agent.config import make_config
+from agent.envs.base import ArraySpec, DiscreteAction, EnvSpec
+
+
+def random_batch(batch: int, length: int) -> dict[str, jax.Array]:
+    """Return a seeded batch of 64×64 images and 18 actions."""
+    draw, shape = np.random.default_rng(0), (batch, length)
+    arrays = {
+        "image": draw.integers(0, 256, (*shape, 64, 64, 3), np.uint8),
+        "action": np.eye(18, dtype=np.float32)[draw.integers(0, 18, shape)],
+        "reward": draw.normal(size=shape).astype(np.float32),
+        **{name: np.zeros(shape, bool) for name in ("is_first", "is_last", "is_terminal")},
+    }
+    return {name: jnp.asarray(array) for name, array in arrays.items()}
+
+
+def main(preset: str) -> None:
+    """Compile, then make one update for each line that is read."""
+    config = make_config([preset], {"task": "atari_pong"})
+    state = learner.init_train_state(
+        config, EnvSpec({"image": ArraySpec((64, 64, 3), "uint8")}, DiscreteAction(18)), key=jax.random.key(0)
+    )
+    batch = random_batch(config.batch_size, config.batch_length)
+    carry = learner.initial_carry(state, config.batch_size)
+    began, cpu = time.perf_counter(), time.process_time()
+    step = learner.make_train_step(config).lower(state, batch, carry).compile()
+    made = {
+        "agent": learner.__file__,
+        "compile_s": time.perf_counter() - began,
+        "compile_cpu_s": time.process_time() - cpu,
+    }
+    print(json.dumps(made), flush=True)
+    for _ in sys.stdin:
+        began, cpu = time.perf_counter(), time.process_time()
+        update = jax.block_until_ready(step(state, batch, carry))
+        took = {"wall_s": time.perf_counter() - began, "cpu_s": time.process_time() - cpu}
+        state, carry = update.state, update.carry
+        took["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps(took), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
