@@ -3,7 +3,7 @@
     python -m tests.benchmarks [NAME ...] [--list] [--json FILE]
 
 Without names: all benchmarks on a GPU, those that a CPU can afford otherwise. A name may hold `*`. Results go to
-standard output as one JSON object; every time is also given relative to a fixed calibration measured alternately with it.
+standard output as one JSON object; every time is also given relative to fixed arithmetic measured alternately with it.
 """
 
 from __future__ import annotations
