@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from agent import checkpoint, evaluate
 from agent.envs.vector import Batch
@@ -219,17 +219,26 @@ class Loop:
         if not members:
             return
         self._checkpoint(members)
-        for member in [m for m in members if m in self.going]:
-            self._settle(member)
-            member.finish()
-            checkpoint.drop_replay(member.run.checkpoint)
-            self._leave(member, "done")
+        finished: list[Member] = []
+        try:
+            for member in [m for m in members if m in self.going]:
+                self._settle(member)
+                member.finish()
+                checkpoint.drop_replay(member.run.checkpoint)
+                finished.append(member)
+        finally:
+            self._leave(finished, "done")
 
     def _stop_all(self) -> None:
         self._checkpoint(self._members())
-        for member in self._members():
-            self._settle(member)
-            self._leave(member, "stopped", "stopped", f"asked to stop at step {member.steps}; checkpoint written")
+        settled: list[Member] = []
+        try:
+            for member in self._members():
+                self._settle(member)
+                settled.append(member)
+        finally:
+            said = {id(m): f"asked to stop at step {m.steps}; checkpoint written" for m in settled}
+            self._leave(settled, "stopped", "stopped", said)
 
     def _settle(self, member: Member) -> None:
         member.chunks = self.writers[id(member)].wait() or member.chunks
@@ -240,16 +249,20 @@ class Loop:
         text = "".join(traceback.format_exception(error))
         for member in members:
             print(f"{member.run.path}: {reason}: {message}\n{text}", file=sys.stderr, flush=True)
-            self._leave(member, "failed", reason, message)
+        self._leave(members, "failed", reason, {id(member): message for member in members})
 
-    def _leave(self, member: Member, state: str, reason: str | None = None, message: str | None = None) -> None:
-        index = self.going.index(member)
-        self.going.remove(member)
-        if self.pack is not None and self.going:
-            self.pack = self.pack.select([i for i in range(len(self.going) + 1) if i != index])
-        self.outcomes[id(member)] = state
-        try:
-            self._settle(member)
-            member.end(state, reason, message)
-        except Exception as error:  # noqa: BLE001 - the outcome stands; this comes on top of it
-            print(f"{member.run.path}: the last status could not be written: {error}", file=sys.stderr, flush=True)
+    def _leave(
+        self, members: list[Member], state: str, reason: str | None = None, messages: Mapping[int, str] | None = None
+    ) -> None:
+        """End members; the rest of the pack is selected once for all of them, as each size of pack is compiled anew."""
+        kept = [i for i, member in enumerate(self.going) if member not in members]
+        if self.pack is not None and 0 < len(kept) < len(self.going):
+            self.pack = self.pack.select(kept)
+        self.going[:] = [self.going[i] for i in kept]
+        for member in members:
+            self.outcomes[id(member)] = state
+            try:
+                self._settle(member)
+                member.end(state, reason, (messages or {}).get(id(member)))
+            except Exception as error:  # noqa: BLE001 - the outcome stands; this comes on top of it
+                print(f"{member.run.path}: the last status could not be written: {error}", file=sys.stderr, flush=True)
