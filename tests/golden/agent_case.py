@@ -135,7 +135,7 @@ class CaseCheck:
             if name in ours:
                 report.close(prefix + name, array, np.asarray(ours[name]), rtol)
             else:
-                report.failures.append(f"{prefix}{name}: not compared")
+                report.missed.append(f"{prefix}{name}")
 
     # ---- forward
 
@@ -145,7 +145,7 @@ class CaseCheck:
             report.equal(f"in/{name}", array, np.asarray(jnp.asarray(array)))
         self.compare(report, arrays, jax.jit(self._forward)(arrays), FORWARD, "out/")
         self.compare(report, arrays, self._policy(), FORWARD, "policy/")
-        report.failures += [f"{n}: not compared" for n in arrays if not n.startswith(("in/", "out/", "policy/"))]
+        report.missed += [n for n in arrays if not n.startswith(("in/", "out/", "policy/"))]
 
     def _forward(self, arrays: Arrays) -> Values:
         model, batch, sampler = self.state.model, self.batches[0], Determined()
@@ -218,8 +218,8 @@ class CaseCheck:
                     rtol = GRADIENT if name == "grad_norm" else FORWARD
                     report.close(f"{method}/{name}", array, np.asarray(values[name]), rtol)
                 else:
-                    report.failures.append(f"{method}/{name}: not compared")
-        report.failures += [f"{name}: not compared" for name in arrays if not name.startswith(("off/", "on/"))]
+                    report.missed.append(f"{method}/{name}")
+        report.missed += [name for name in arrays if not name.startswith(("off/", "on/"))]
 
     def _model_gradient(self, state: TrainState, batch: Values, carry: Carry) -> Any:
         return learner.model_gradient(state, batch, carry, config=self.case.config, sampler=Determined(), key=KEY)
@@ -246,7 +246,7 @@ class CaseCheck:
         if path in grads:
             report.close(name, array, np.asarray(grads[path]), GRADIENT)
         else:
-            report.failures.append(f"{name}: not compared")
+            report.missed.append(name)
 
     # ---- behaviour
 
@@ -271,7 +271,7 @@ class CaseCheck:
                     rtol = GRADIENT if name.endswith("grad_norm") else FORWARD
                     report.close(prefix + name, array, np.asarray(values[name]), rtol)
                 else:
-                    report.failures.append(f"{prefix}{name}: not compared")
+                    report.missed.append(f"{prefix}{name}")
 
     @staticmethod
     def _metric(report: FileReport, name: str, theirs: Arrays, key: str, ours: Any) -> None:
@@ -336,7 +336,7 @@ class CaseCheck:
                 state, carry = update.state, update.carry
                 self._compare_step(report, f"{method}/step{n}/", below(theirs, f"step{n}/"), update, n)
         known = tuple(f"{m}/step{n}/" for m in ("off", "on") for n in range(1, len(self.batches) + 1))
-        report.failures += [f"{name}: not compared" for name in arrays if not name.startswith(known)]
+        report.missed += [name for name in arrays if not name.startswith(known)]
 
     def _compare_step(self, report: FileReport, prefix: str, theirs: Arrays, update: learner.Update, n: int) -> None:
         state, ours = update.state, paths(update.state)
@@ -364,7 +364,7 @@ class CaseCheck:
             elif kind == "var" and our_name(rest) in ours:
                 self._variable(report, prefix + name, array, np.asarray(ours[str(our_name(rest))]), rest, n)
             else:
-                report.failures.append(f"{prefix}{name}: not compared")
+                report.missed.append(f"{prefix}{name}")
 
     def _loss_names(self, update: learner.Update) -> list[str]:
         names = [name.removeprefix("loss/") for name in update.metrics if name.startswith("loss/")]

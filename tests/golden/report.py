@@ -11,20 +11,22 @@ from numpy.typing import ArrayLike
 class FileReport:
     """The comparison of one file: arrays compared, the largest relative error, and everything that went wrong.
 
-    `failures` are sentences, the first array out of tolerance first; a file passes when it has none. `unlogged` names
-    arrays for which ours has no counterpart by design (metrics we do not log); they are listed, not failures.
+    `failures` are sentences, the first array out of tolerance first, and `missed` names arrays that nothing compared; a
+    file passes when it has neither. `unlogged` names arrays for which ours has no counterpart by design (metrics we do
+    not log); they are listed, not failures.
     """
 
     file: str
     compared: int = 0
     largest_error: float = 0.0
     failures: list[str] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
     unlogged: list[str] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
         """Whether every array of the file was compared and within tolerance."""
-        return not self.failures
+        return not self.failures and not self.missed
 
     def lines(self) -> list[str]:
         """The file's lines of the printed report."""
@@ -37,6 +39,8 @@ class FileReport:
         rest = [f"     first out of tolerance: {self.failures[0]}"] if self.failures else []
         if len(self.failures) > 1:
             rest.append(f"     and {len(self.failures) - 1} more")
+        if self.missed:
+            rest.append(f"     not compared: {', '.join(self.missed)}")
         return [head, *rest]
 
     def expect(self, count: int) -> None:

@@ -117,7 +117,8 @@ def test_the_checker_names_the_array_that_is_off_and_the_file_it_does_not_know(t
     (tmp_path / "strange.npz").write_bytes(b"")
     assert checker.main([str(tmp_path)]) == 1
     printed = capsys.readouterr().out
-    assert "gru/another: not compared" in printed
+    assert "first out of tolerance: gru/y" in printed
+    assert "not compared: gru/another" in printed
     assert "strange.npz" in printed
 
 
