@@ -19,7 +19,7 @@ from agent.world_model import Carry
 
 @jax.jit
 def _rows_of(tree: Any, where: Any) -> Any:
-    """Return rows of every leaf, by one program for the whole tree: compiling one per leaf takes half of a short run."""
+    """Return rows of every leaf, by one program for the tree: compiling one per leaf takes half of a short run."""
     return jax.tree.map(lambda leaf: leaf[where], tree)
 
 
