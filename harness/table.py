@@ -13,6 +13,7 @@ from harness.state import Overview, RunState, State
 
 ORDER = ("done", "running", "queued", "unknown", "planned")
 LINES = 24  # of a traceback
+METHODS_BESIDE = 4
 STYLES = {"done": "green", "running": "cyan", "queued": "dim", "planned": "dim", "unknown": "yellow"}
 
 
@@ -49,22 +50,29 @@ def cell(states: Sequence[RunState]) -> str:
 
 
 def rich_table(view: Overview) -> Any:
-    """Return the table of tasks × methods, with the speed and the time left of each task."""
+    """Return the table of tasks × methods, with the speed and the time left of each task.
+
+    Where there are more methods than fit side by side, a task has a row for each of its methods.
+    """
     from rich.table import Table
 
     methods = list(dict.fromkeys(state.run.key.method for state in view.runs))
+    beside = len(methods) <= METHODS_BESIDE
+    groups: dict[tuple[str, ...], list[RunState]] = {}
+    for state in view.runs:
+        key = state.run.key
+        groups.setdefault((key.task,) if beside else (key.task, key.method), []).append(state)
     table = Table(pad_edge=False)
     table.add_column("task", no_wrap=True)
-    for method in methods:
-        table.add_column(method)
+    for name in methods if beside else ("method", "runs"):
+        table.add_column(name)
     table.add_column("steps/s", justify="right")
     table.add_column("left", justify="right")
-    for task in dict.fromkeys(state.run.key.task for state in view.runs):
-        rows = [state for state in view.runs if state.run.key.task == task]
-        cells = [cell([state for state in rows if state.run.key.method == method]) for method in methods]
+    for names, rows in groups.items():
+        parts = [[state for state in rows if state.run.key.method == name] for name in methods] if beside else [rows]
         speed = sum(state.steps_per_s for state in rows)
         left = [state.eta_s for state in rows if state.eta_s is not None]
-        table.add_row(task, *cells, f"{speed:.1f}" if speed else "–", duration(max(left)) if left else "–")
+        table.add_row(*names, *map(cell, parts), f"{speed:.1f}" if speed else "–", duration(max(left)) if left else "–")
     return table
 
 

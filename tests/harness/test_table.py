@@ -83,3 +83,14 @@ def test_hours_are_told_with_their_waste() -> None:
     assert cost(total, True) == "GPU-hours spent: 3.00"
     total.wasted |= {"preempted": 0.25, "gpu_oom": 0.5}
     assert cost(total, False) == "hours spent: 3.00; of these lost: 0.75 (gpu_oom 0.50, preempted 0.25)"
+
+
+def test_more_methods_than_fit_side_by_side_have_a_row_each() -> None:
+    def variant(number: int) -> RunState:
+        return RunState(Planned(RunKey("catch", f"dreamerv3@actent={number}", 0), "hash"), State.DONE)
+
+    few, many = (rich_table(Overview([variant(k) for k in range(count)])) for count in (4, 5))
+    assert [column.header for column in few.columns][1:5] == [f"dreamerv3@actent={k}" for k in range(4)]
+    assert few.row_count == 1
+    assert [column.header for column in many.columns] == ["task", "method", "runs", "steps/s", "left"]
+    assert list(many.columns[1].cells) == [f"dreamerv3@actent={k}" for k in range(5)]
