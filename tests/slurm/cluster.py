@@ -97,6 +97,18 @@ class Lab:
         )
         return answer
 
+    def report(self, name: str, *words: str) -> dict[str, Any]:
+        """Return what `analysis.report --json` says of a study; its page and tables lie beside the runs."""
+        out = self.tree / "report"
+        command = [sys.executable, "-m", "analysis.report", f"study={name}", f"runs={self.tree / 'runs'}", f"out={out}"]
+        done = subprocess.run(
+            [*command, *words, "--json"],
+            cwd=ROOT, env=self.env, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert (out / "index.html").is_file()
+        return json.loads(done.stdout)
+
     def study(self, name: str) -> Path:
         """The folder of a study."""
         return self.tree / "runs" / name

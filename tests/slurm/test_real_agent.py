@@ -43,3 +43,5 @@ def test_26_by_2_by_5_runs_of_the_real_agent_complete(real_lab: Lab) -> None:
     assert len(run_names(lab.study("paper"))) == 260
     for name in run_names(lab.study("paper")):
         check_evaluations(lab.study("paper") / name, first=80)
+    reported = lab.report("paper")
+    assert reported["states"]["done"] == sum(reported["states"].values()) == 260
