@@ -22,7 +22,7 @@ help:
 	@echo "make test         run the everyday tests"
 	@echo "make lint         ruff, pyright, import-linter"
 	@echo "make slurm-demo   the demo's Catch runs through a real one-machine Slurm (Debian/Ubuntu, root)"
-	@echo "make bench        time the agent and the loading of 10 000 run folders, as JSON"
+	@echo "make bench        time the agent, launch and status, and the loading of 10 000 run folders, as JSON"
 	@echo "make kernels      count an update's GPU kernels, compiled for an H100 without one"
 	@echo "make venv         only the environment in .venv (EXTRAS=cuda12|cuda13|dmc|crafter or a list of them, PYTHON=python3.12)"
 	@echo "make dev          the same with the development tools"
@@ -95,6 +95,7 @@ lint: dev
 bench: dev
 	@$(BIN)/python -m tests.benchmarks
 	@$(BIN)/python -m tests.benchmarks.bench_load
+	@$(BIN)/python -m tests.benchmarks.bench_harness
 
 # XLA's compiler for NVIDIA GPUs, of the version of JAX in .venv but not among its packages: there is no GPU to run on.
 .venv/.installed-cuda-compiler: constraints.txt | .venv/.installed-dev

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -80,6 +81,11 @@ def have_slurm() -> bool:
         return False
     if os.environ.get("SLURM_CONF") or any(Path(folder, "slurm.conf").is_file() for folder in SLURM_FOLDERS):
         return True
+    return _controller_answers()
+
+
+@cache
+def _controller_answers() -> bool:
     try:
         return subprocess.run(["scontrol", "ping"], capture_output=True, timeout=10).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
