@@ -21,6 +21,8 @@ methods: [dreamerv3, harmony_dreamerv3]
 seeds: 1
 agent: {run: {steps: 400}}
 """
+ONE = PAIR.replace("[dreamerv3, harmony_dreamerv3]", "[dreamerv3]")
+RUNS = ("catch/dreamerv3/seed-0", "catch/harmony_dreamerv3/seed-0")  # of PAIR
 PROGRAMS = ("slurmctld", "slurmd", "slurmdbd", "mariadbd", "munged", "sbatch")
 
 
@@ -148,6 +150,17 @@ class Lab:
         """Return the Slurm ids of a study's jobs, launch by launch."""
         files = sorted(self.study(name).glob(".harness/launches/*/jobs.json"))
         return [job for file in files for job in json.loads(file.read_text())["jobs"].values()]
+
+
+def slow(seconds: float = 1.0, **faults: str) -> dict[str, str]:
+    """Return the environment in which 20 steps take this long, and runs fail as told."""
+    return {"CHEAP": json.dumps({"tick_s": seconds, "faults": faults})}
+
+
+def attempts(lab: Lab, name: str, run: str) -> list[dict[str, Any]]:
+    """Return the records of a run's attempts."""
+    files = (lab.study(name) / run).glob("attempts/*/attempt.json")
+    return [json.loads(file.read_text()) for file in sorted(files, key=lambda file: int(file.parent.name))]
 
 
 def run_names(study: Path) -> list[str]:

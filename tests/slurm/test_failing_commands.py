@@ -8,7 +8,6 @@ from tests.slurm.cluster import PAIR, Lab, Stand, check_study, slack, text_of
 
 pytestmark = pytest.mark.slurm
 
-RUNS = ("catch/dreamerv3/seed-0", "catch/harmony_dreamerv3/seed-0")
 TIMED_OUT = "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation' >&2; exit 1"
 SLOW = {"CHEAP": '{"tick_s": 1}'}
 FAST = {"CHEAP": '{"tick_s": 0.05}'}

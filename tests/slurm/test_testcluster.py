@@ -9,11 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.cluster import PAIR, SCRIPT, Cluster, Lab, check_study, environment, make_tree, slack, wait_until
+from tests.slurm.cluster import PAIR, RUNS, SCRIPT, Cluster, Lab, check_study, environment, make_tree, slack, wait_until
 
 pytestmark = pytest.mark.slurm
-
-RUNS = ("catch/dreamerv3/seed-0", "catch/harmony_dreamerv3/seed-0")
 
 
 def control(*words: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,87 @@
+"""Jobs cancelled, queued again and preempted: they checkpoint, and go on where they were."""
+
+import pytest
+
+from tests.slurm.cluster import (
+    ONE,
+    PAIR,
+    RUNS,
+    Cluster,
+    Lab,
+    attempts,
+    check_study,
+    slow,
+    steps_of,
+    text_of,
+    wait_until,
+)
+
+pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("beside")]
+
+WHOLE_N1 = ("cluster.slurm.nodelist=n1", "cluster.slurm.gres=gpu:fake:4")
+
+
+def test_a_running_job_that_is_cancelled_keeps_its_checkpoint_and_goes_on_when_resubmitted(lab: Lab) -> None:
+    lab.grid("pair", PAIR)
+    lab.run("launch", "grid=pair", "cluster=test", env=slow())
+    lab.wait_running("pair", 60)
+    text_of("scancel", lab.job_ids("pair")[0])
+    wait_until(lambda: lab.labels("pair")[RUNS[0]] == "cancelled", 30, "cancelled", 1)
+    at = steps_of(lab.study("pair") / RUNS[0])
+    assert at >= 60
+    lab.run("resubmit", "grid=pair", "--state", "cancelled", env=slow(0.05))
+    lab.wait_all("pair", "done", 60)
+    assert attempts(lab, "pair", RUNS[0])[1]["env_steps_before"] == at
+    check_study(lab.study("pair"))
+
+
+def test_our_own_cancel_stops_what_was_selected_and_nothing_else(lab: Lab) -> None:
+    lab.grid("pair", PAIR)
+    lab.run("launch", "grid=pair", "cluster=test", env=slow())
+    lab.wait_running("pair")
+    assert "1 of 1 runs cancelled" in lab.run("cancel", "grid=pair", "methods=dreamerv3").out
+    wait_until(lambda: lab.labels("pair")[RUNS[0]] == "cancelled", 30, "cancelled", 1)
+    assert lab.labels("pair")[RUNS[1]] in ("running", "done")
+    lab.run("resubmit", "grid=pair", "--state", "cancelled", env=slow(0.05))
+    lab.wait_all("pair", "done", 60)
+    check_study(lab.study("pair"))
+
+
+def test_a_requeued_job_goes_on_from_its_checkpoint_under_the_same_id(lab: Lab) -> None:
+    lab.grid("pair", PAIR)
+    lab.run("launch", "grid=pair", "cluster=test", env=slow(0.5))
+    lab.wait_running("pair", 60)
+    text_of("scontrol", "requeue", lab.job_ids("pair")[0])
+    wait_until(lambda: lab.labels("pair")[RUNS[0]] == "queued", 20, "queued again", 0.5)
+    lab.wait_all("pair", "done", 90)
+    made = attempts(lab, "pair", RUNS[0])
+    assert [attempt["restart"] for attempt in made] == [0, 1]
+    assert made[1]["env_steps_before"] == made[0]["env_steps_after"]
+    assert len(lab.job_ids("pair")) == 2
+    check_study(lab.study("pair"))
+
+
+@pytest.mark.parametrize("partition", ["low", "lowgrace"])
+def test_a_preempted_job_checkpoints_and_comes_back_by_itself(lab: Lab, cluster: Cluster, partition: str) -> None:
+    lab.grid("one", ONE)
+    lab.run("launch", "grid=one", "cluster=test", f"cluster.partition={partition}", *WHOLE_N1, env=slow(0.5))
+    lab.wait_running("one", 60)
+    cluster.submit("sleep 2", "--partition=high", "--nodelist=n1", "--gres=gpu:fake:4", "--mem=100")
+    wait_until(lambda: lab.labels("one")[RUNS[0]] == "queued", 40, "queued again", 0.5)
+    lab.wait_all("one", "done", 90)
+    made = attempts(lab, "one", RUNS[0])
+    assert len(made) == 2
+    assert made[1]["env_steps_before"] == made[0]["env_steps_after"]
+    check_study(lab.study("one"))
+
+
+def test_a_preempted_job_that_may_not_be_requeued_is_named_and_resubmitted(lab: Lab, cluster: Cluster) -> None:
+    lab.grid("one", ONE)
+    forbid = ("cluster.slurm.requeue=false", "cluster.slurm.no-requeue=true")
+    lab.run("launch", "grid=one", "cluster=test", "cluster.partition=low", *forbid, *WHOLE_N1, env=slow(0.5))
+    lab.wait_running("one", 60)
+    cluster.submit("sleep 2", "--partition=high", "--nodelist=n1", "--gres=gpu:fake:4", "--mem=100")
+    wait_until(lambda: lab.labels("one")[RUNS[0]] == "preempted", 40, "preempted", 0.5)
+    lab.run("resubmit", "grid=one", env=slow(0.05))
+    lab.wait_all("one", "done", 60)
+    check_study(lab.study("one"))
