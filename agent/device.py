@@ -11,6 +11,7 @@ from agent.config import Config
 # Set by the harness for a job whose processes share a GPU: the fraction of its memory that this process was promised.
 POOL_FRACTION = "HARMONY_BENCH_POOL_FRACTION"
 TOLERANCE = 0.02
+NO_GPU = "install its CUDA packages (make venv EXTRAS=cuda12), or train on the CPU (jax.platform=cpu, cluster.gpus=0)"
 
 
 class DeviceError(RuntimeError):
@@ -51,16 +52,18 @@ def _default_cache() -> Path:
 def describe() -> str:
     """Return the kind of the device in use, such as `cpu` or `NVIDIA H100 80GB HBM3`.
 
-    Raises DeviceError when JAX cannot start on the platform asked for.
+    Raises DeviceError when JAX cannot start on the platform asked for, or has silently taken the next one.
     """
     import jax
 
+    asked = os.environ.get("JAX_PLATFORMS", "")
     try:
         device = jax.devices()[0]
-    except RuntimeError as error:
-        raise DeviceError(
-            f"JAX found no device ({str(error).splitlines()[0]}); set jax.platform=cpu to run without"
-        ) from error
+    except (RuntimeError, AssertionError) as error:  # an assertion where JAX has no plugin for the only platform asked
+        reason = str(error).splitlines()[0] if str(error) else f"JAX_PLATFORMS={asked}"
+        raise DeviceError(f"JAX found no device ({reason}); {NO_GPU}") from error
+    if asked.split(",")[0] in ("cuda", "gpu") and jax.default_backend() == "cpu":
+        raise DeviceError(f"JAX was asked for a GPU (JAX_PLATFORMS={asked}) and found only the CPU; {NO_GPU}")
     return device.device_kind
 
 

@@ -21,6 +21,14 @@ PROFILES = CONFIGS.parent / "slurm"
 DEFAULT = "default"
 SLURM_FOLDERS = ("/etc/slurm", "/etc/slurm-llnl", "/run/slurm/conf", "/opt/slurm/etc", "/usr/local/etc")
 Scalar = str | int | float | bool
+PLANNED = {  # variables that every job gets from its plan, and the settings they follow
+    "XLA_PYTHON_CLIENT_MEM_FRACTION": "agent.jax.mem_fraction",
+    "XLA_CLIENT_MEM_FRACTION": "agent.jax.mem_fraction",
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "agent.jax.prealloc",
+    "JAX_COMPILATION_CACHE_DIR": "agent.jax.compilation_cache",
+    "JAX_PLATFORMS": "cluster.gpus",
+    "CUDA_VISIBLE_DEVICES": "cluster.gpus",
+}
 
 
 class Profile(BaseModel):
@@ -150,6 +158,10 @@ def build(name: str, data: Mapping[str, Any], overrides: Mapping[str, Any]) -> P
     for key in merged:
         if key not in Profile.model_fields or key == "name":
             raise ConfigError(nearest(key, [field for field in Profile.model_fields if field != "name"], "key"))
+    for variable in cast("Mapping[str, Any]", merged.get("env") or {}):
+        if variable in PLANNED:
+            prefix = "cluster." if f"env.{variable}" in overrides else ""
+            raise ConfigError(f"{prefix}env.{variable}: jobs get it from their plan; set {PLANNED[variable]}= instead")
     try:
         return Profile.model_validate({**{k: _tuples(v) for k, v in merged.items()}, "name": name})
     except ValidationError as error:

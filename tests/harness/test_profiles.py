@@ -38,6 +38,8 @@ def test_overrides_are_typed_and_options_pass_through() -> None:
         ({"gpus": -1}, {}, "gpus: -1 is refused"),
         ({}, {"mem_bg": "3"}, "cluster.mem_bg: unknown key 'mem_bg'; did you mean 'mem_gb'"),
         ({}, {"walltime_min": "long"}, "cluster.walltime_min: 'long' is refused"),
+        ({"env": {"JAX_PLATFORMS": "cpu"}}, {}, "env.JAX_PLATFORMS: jobs get it from their plan; set cluster.gpus="),
+        ({}, {"env.XLA_CLIENT_MEM_FRACTION": ".5"}, "cluster.env.XLA_CLIENT_MEM_FRACTION: .*agent.jax.mem_fraction="),
         ({}, {"slurm": "x"}, r"cluster.slurm: unknown key 'slurm'; did you mean .*slurm.OPTION"),
     ],
 )
