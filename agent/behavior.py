@@ -278,9 +278,10 @@ def critic_loss(
 ) -> tuple[Float[Array, ""], CriticOutputs]:
     """Return the critic's loss: cross entropy with the returns and with the slow critic's mean, weighted."""
     stop = jax.lax.stop_gradient
-    features = stop(trajectory.features[:-1])
-    value = critic(features)
-    slow_value = stop(slow(features).mean())
+    features = stop(trajectory.features)
+    # The last state has no part in the loss, but this is then the very computation that `score` makes, shared with it.
+    value = TwoHot(critic(features).logits[:-1])
+    slow_value = stop(slow(features[:-1]).mean())
     nll = -value.log_prob(stop(returns))
     regulariser = -value.log_prob(slow_value)
     weighted = stop(trajectory.weight[:-1]) * (nll + config.loss_scales.slowreg * regulariser)

@@ -22,6 +22,8 @@ Tree = TypeVar("Tree")
 NORM_EPS = 1e-3
 # Standard deviation of a unit normal that is cut at two standard deviations.
 TRUNCATED_STD = 0.87962566103423978
+# Sides of images whose windows reach beyond them so often that a transposed convolution multiplies first, then adds.
+SMALL = 4
 
 
 def truncated_normal(
@@ -135,7 +137,7 @@ def conv_transpose(
 ) -> Float[Array, "n h2 w2 o"]:
     """Return the 4×4 stride-2 SAME transposed convolution (kernel [h, w, out, in], not flipped), doubling the sides."""
     if form == "matmul":
-        return _conv_transpose_matmul(x, kernel)
+        return _conv_transpose_small(x, kernel) if x.shape[1] <= SMALL else _conv_transpose_matmul(x, kernel)
     numbers = ("NHWC", "HWOI", "NHWC")
     return jax.lax.conv_transpose(x, kernel, (2, 2), "SAME", dimension_numbers=numbers)
 
@@ -164,6 +166,24 @@ def _conv_transpose_matmul(x: Array, kernel: Array) -> Array:
     weights = taps.transpose(0, 2, 5, 1, 3, 4).reshape(4 * c, 4 * out)
     y = (patches @ weights).reshape(n, h + 1, w + 1, 2, 2, out)
     return y.transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * h + 2, 2 * w + 2, out)[:, 1:-1, 1:-1]
+
+
+def _conv_transpose_small(x: Array, kernel: Array) -> Array:
+    n, h, w, c = x.shape
+    out = kernel.shape[2]
+    products = x.reshape(-1, c) @ kernel.transpose(3, 0, 1, 2).reshape(c, 16 * out)
+    return _overlap(_overlap(products.reshape(n, h, w, 4, 4, out), 1), 2)
+
+
+def _overlap(products: Array, axis: int) -> Array:
+    """Return outputs along an axis from products of inputs with taps (axis 3): tap t of input i adds to 2i + 2 - t."""
+    taps, length = jnp.moveaxis(products, 3, 0), products.shape[axis]
+    before, after = ([(0, 0)] * (products.ndim - 1) for _ in range(2))
+    before[axis], after[axis] = (1, 0), (0, 1)
+    earlier = jax.lax.slice_in_dim(jnp.pad(taps[0], before), 0, length, axis=axis)
+    later = jax.lax.slice_in_dim(jnp.pad(taps[3], after), 1, length + 1, axis=axis)
+    pairs = jnp.stack([taps[2] + earlier, taps[1] + later], axis + 1)
+    return pairs.reshape(*pairs.shape[:axis], 2 * length, *pairs.shape[axis + 2 :])
 
 
 class Conv(eqx.Module):

@@ -30,11 +30,12 @@ def test_output_layers_start_uniform_and_at_scale_zero_silent():
     assert not np.asarray(Linear(300, 500, scale=0.0, key=KEY).kernel).any()
 
 
+@pytest.mark.parametrize("side", [4, 8])
 @pytest.mark.parametrize(
     "layer", [lambda f: Conv(3, 5, f, key=KEY), lambda f: ConvTranspose(3, 5, f, last=False, key=KEY)]
 )
-def test_a_convolution_and_its_gradients_are_the_same_in_both_forms(layer):
-    x = jax.random.normal(KEY, (2, 8, 8, 3))
+def test_a_convolution_and_its_gradients_are_the_same_in_both_forms(layer, side):
+    x = jax.random.normal(KEY, (2, side, side, 3))
 
     def run(form):
         module = layer(form)
