@@ -4,8 +4,8 @@
 for (`pytest -m slow`, `pytest -m slurm`). `gpu`, `gl`, `chromium` and `demo` tests are always collected and skip
 themselves, each with its reason, where the machine cannot run them or no demo has been run.
 
-**Skips in CI.** `HARMONY_BENCH_REQUIRE=slurm,gl,chromium,demo` names the kinds this machine must be able to run: a test
-carrying one of these markers that skips is then reported as a failure. Skip inside the test or its fixture, by
+**Skips in CI.** `HARMONY_BENCH_REQUIRE=slurm,gl,chromium,latex,demo` names the kinds this machine must be able to run:
+a test carrying one of these markers that skips is then reported as a failure. Skip inside the test or its fixture, by
 `pytest.skip(reason)` or `@pytest.mark.skipif`; skipping a whole module that uses such a marker fails as well.
 
 **Devices.** Tests compute on the CPU, where the golden numbers hold. `JAX_PLATFORMS=cuda,cpu pytest -m gpu` runs the
@@ -20,7 +20,7 @@ from collections.abc import Generator
 import pytest
 from jaxtyping import install_import_hook
 
-KINDS = ("slow", "slurm", "gpu", "gl", "chromium", "demo")
+KINDS = ("slow", "slurm", "gpu", "gl", "chromium", "latex", "demo")
 REQUIRED = tuple(kind for kind in os.environ.get("HARMONY_BENCH_REQUIRE", "").split(",") if kind)
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

@@ -76,6 +76,7 @@ def has_booktabs() -> bool:
     return subprocess.run(["kpsewhich", "booktabs.sty"], capture_output=True).returncode == 0
 
 
+@pytest.mark.latex
 @pytest.mark.skipif(not has_booktabs(), reason="needs LaTeX with booktabs (Debian: texlive-latex-recommended)")
 def test_every_latex_table_compiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
