@@ -28,6 +28,21 @@ def test_jobs_that_slurm_took_though_sbatch_timed_out_are_found_by_their_name(la
     check_study(lab.study("pair"))
 
 
+def test_a_launch_killed_as_slurm_takes_its_jobs_blocks_nobody_and_they_are_found(lab: Lab, stand: Stand) -> None:
+    stand.answer("sbatch", '"$real" --begin=now+8 "$@" >/dev/null; kill -9 $PPID')
+    lab.grid("pair", PAIR)
+    assert lab.run("launch", "grid=pair", "cluster=test", env=FAST | stand.env, code=None).code == -9
+    assert not lab.job_ids("pair")
+    stand.calls()
+    again = lab.run("launch", "grid=pair", "cluster=test", env=stand.env)
+    assert "nothing is missing" in again.out
+    assert again.seconds < 5 * slack()
+    assert "sbatch" not in stand.calls()
+    assert len(lab.job_ids("pair")) == 2
+    lab.wait_all("pair", "done", 60)
+    check_study(lab.study("pair"))
+
+
 def test_a_time_out_without_jobs_is_told_after_looking_and_a_relaunch_submits(lab: Lab, stand: Stand) -> None:
     stand.answer("sbatch", TIMED_OUT)
     lab.grid("pair", PAIR)

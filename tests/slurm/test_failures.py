@@ -50,6 +50,20 @@ def test_each_way_a_run_fails_by_itself_is_named_and_all_complete_in_the_end(
     check_study(lab.study("faults"))
 
 
+def test_a_pack_that_fills_the_gpu_is_halved(lab: Lab, tmp_path: Path) -> None:
+    gpu = Stand(tmp_path / "gpu")
+    gpu.answer("nvidia-smi", "echo 'Declared GPU, 40960'")
+    lab.grid("pack", PAIR)
+    words = ("grid=pack", "cluster=test", "seeds=2", "pack=4", "cluster.gpus=1")
+    lab.run("launch", *words, env=slow(0.1, **{RUNS[0]: "gpu_oom"}) | gpu.env)
+    lab.wait_all("pack", "gpu_oom", 60)  # one computation: what ends one run ends all of them
+    fixed = lab.run("resubmit", "grid=pack", "--fix", env=slow(0.05) | gpu.env)
+    assert "fix: gpu_oom: pack 4 → 2 (4 runs)" in fixed.out
+    assert "4 runs in 2 jobs are resubmitted" in fixed.out
+    lab.wait_all("pack", "done", 60)
+    check_study(lab.study("pack"))
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of its own of 16 MiB."""
