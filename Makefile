@@ -99,9 +99,10 @@ bench: dev
 
 # XLA's compiler for NVIDIA GPUs, of the version of JAX in .venv but not among its packages: there is no GPU to run on.
 .venv/.installed-cuda-compiler: constraints.txt | .venv/.installed-dev
-	@echo "installing XLA's CUDA compiler (174 MB)"
+	@echo "installing XLA's CUDA compiler (220 MB)"
 	@rm -rf .venv/cuda-compiler-*; version=$$($(BIN)/python -c 'from importlib.metadata import version; print(version("jax"))'); \
-	$(PIP) --no-deps --target .venv/cuda-compiler-$$version jax-cuda12-plugin==$$version jax-cuda12-pjrt==$$version
+	$(PIP) --no-deps --target .venv/cuda-compiler-$$version \
+	  jax-cuda12-plugin==$$version jax-cuda12-pjrt==$$version nvidia-cuda-nvcc-cu12
 	@touch $@
 
 cuda-compiler: .venv/.installed-cuda-compiler

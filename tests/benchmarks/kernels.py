@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.kernels [--preset atari100k] [--pack 1 8] [--json FILE] [key=value ...]
 
-XLA's CUDA compiler needs no GPU, only the plugin (`make cuda-compiler`, 174 MB, beside the environment's packages). It
+XLA's CUDA compiler needs no GPU, only the plugin (`make cuda-compiler`, 220 MB, beside the environment's packages). It
 compiles for the device described below; nothing is autotuned. A kernel is an instruction of the optimised program that
 launches one; the body of a loop counts as often as its known trip count. Memory is what the compiler reports.
 """
@@ -35,6 +35,8 @@ OPTIONS = {"xla_llvm_disable_expensive_passes": True, "xla_backend_optimization_
 CUBLAS = {**OPTIONS, "xla_gpu_enable_triton_gemm": False}
 # Kernels per update and run of atari100k, by the size of the pack: more of them are a step back, and exit code 1.
 BOUNDS = {1: 3000, 8: 400}
+# In the plugin's folder: XLA's compiler, and NVIDIA's assembler and library that it calls.
+PLUGIN, TOOLS = "jax_plugins/xla_cuda12", "nvidia/cuda_nvcc"
 FREE = {
     "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "async-done", "async-update",
     "copy-done", "opt-barrier",
@@ -70,7 +72,7 @@ def plugin_folder() -> Path:
 def missing() -> str | None:
     """Return why kernels cannot be counted here, or None."""
     folder = plugin_folder()
-    found = (folder / "jax_plugins" / "xla_cuda12").is_dir()
+    found = all((folder / name).is_dir() for name in (PLUGIN, TOOLS))
     return None if found else f"no CUDA compiler in {folder}; `make cuda-compiler` installs it"
 
 
@@ -192,6 +194,7 @@ def main(argv: list[str] | None = None) -> int:
         print(reason, file=sys.stderr)
         return 2
     os.environ |= {"JAX_PLATFORMS": "cpu", "JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    os.environ["XLA_FLAGS"] = f"--xla_gpu_cuda_data_dir={plugin_folder() / TOOLS} {os.environ.get('XLA_FLAGS', '')}"
     sys.path.append(str(plugin_folder()))
     settings = dict(part.split("=", 1) for part in given.settings)
     rows = [compile_update(given.preset, pack, settings) for pack in given.pack]

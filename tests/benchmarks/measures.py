@@ -44,6 +44,7 @@ def update(calibration: Calibration, preset: str, precision: str, pack: int, rep
 
     def work() -> Any:
         nonlocal state, carry
+        finite = None
         for _ in range(calls):
             state, carry, finite, _ = step(state, carry, buffers, transitions)
         return finite
@@ -84,7 +85,7 @@ def sampling(calibration: Calibration, preset: str, repeats: int = 20) -> Row:
 
     @jax.jit
     def sample(key: jax.Array, buffers: replay.Buffers) -> replay.Buffers:
-        return replay.gather(buffers, *replay.draw(key, transitions, programs.rows))
+        return replay.gather(buffers, *replay.draw(key, jnp.asarray(transitions), programs.rows))
 
     return timed(lambda: sample(jax.random.key(0), buffers), calibration, repeats=repeats)
 

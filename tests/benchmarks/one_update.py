@@ -8,6 +8,7 @@ import json
 import resource
 import sys
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +40,8 @@ def main(preset: str) -> None:
     batch = random_batch(config.batch_size, config.batch_length)
     carry = learner.initial_carry(state, config.batch_size)
     began, cpu = time.perf_counter(), time.process_time()
-    step = learner.make_train_step(config).lower(state, batch, carry).compile()
+    function: Any = learner.make_train_step(config)
+    step = function.lower(state, batch, carry).compile()
     made = {
         "agent": learner.__file__,
         "compile_s": time.perf_counter() - began,

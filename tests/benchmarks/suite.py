@@ -22,10 +22,10 @@ class Benchmark(NamedTuple):
 def benchmarks() -> dict[str, Benchmark]:
     """Return every benchmark by its name, in the order in which they are made."""
     found: dict[str, Benchmark] = {}
-    for pack in (1, 2):
-        found[f"update/debug/float32/p{pack}"] = Benchmark(
-            partial(measures.update, preset="debug", precision="float32", pack=pack), cheap=True
-        )
+    for preset, packs in {"debug": (1, 2), "catch_published": (1, 10)}.items():
+        for pack in packs:
+            work = partial(measures.update, preset=preset, precision="float32", pack=pack)
+            found[f"update/{preset}/float32/p{pack}"] = Benchmark(work, cheap=True)
     for preset in ("atari100k", "metaworld"):
         for precision in ("float32", "bfloat16"):
             for pack in PACKS:

@@ -1,5 +1,6 @@
 """The count of GPU kernels: how programs are read, and the bound on an update's."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.packing import run_memory_gb
 from tests.benchmarks import kernels
+from tests.benchmarks.workloads import workload
 
+RESULTS = Path(__file__).with_name("results") / "kernels.json"
 PROGRAM = """HloModule jit_update, entry_computation_layout={(f32[2]{0})->f32[2]{0}}
 
 %inside (p: f32[2]) -> f32[2] {
@@ -58,3 +62,16 @@ def test_an_update_of_atari100k_needs_no_more_gpu_kernels_than_its_bound():
     command = [sys.executable, "-m", "tests.benchmarks.kernels", "--pack", "1"]
     ended = subprocess.run(command, cwd=root, env=dict(os.environ), capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr[-2000:]
+
+
+@pytest.mark.parametrize("row", json.loads(RESULTS.read_text()), ids=lambda row: f"{row['preset']}-p{row['pack']}")
+def test_the_memory_that_packs_are_planned_with_covers_what_the_compiler_asks_for(row):
+    config, _ = workload(row["preset"])
+    asked = (row["argument_bytes"] + row["temp_bytes"]) / row["pack"] / 1e9
+    assert asked <= run_memory_gb(config) <= 1.25 * asked
+
+
+def test_the_stored_counts_are_within_their_bounds():
+    rows = [row for row in json.loads(RESULTS.read_text()) if row["preset"] == "atari100k"]
+    assert sorted(row["pack"] for row in rows) == sorted(kernels.BOUNDS)
+    assert all(row["kernels_per_run"] <= kernels.BOUNDS[row["pack"]] for row in rows)

@@ -10,24 +10,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from agent import replay
-from agent.config import Config, make_config
+from agent.config import Config, make_config, suite_of
 from agent.envs.base import Action, ArraySpec, BoxAction, DiscreteAction, EnvSpec
 from agent.programs import Programs, host_stack, initial_state, stack
 
-# preset → a task of its suite, the image's side, and the actions of that suite (18 and 4 are the largest action sets).
-SUITES: dict[str, tuple[str, int, Action]] = {
-    "atari100k": ("atari_pong", 64, DiscreteAction(18)),
-    "metaworld": ("metaworld_lever_pull", 64, BoxAction(4)),
-    "debug": ("catch", 16, DiscreteAction(3)),
+# preset → a task of its suite, and the actions of that suite (18 and 4 are the largest action sets).
+SUITES: dict[str, tuple[str, Action]] = {
+    "atari100k": ("atari_pong", DiscreteAction(18)),
+    "metaworld": ("metaworld_lever_pull", BoxAction(4)),
+    "catch_published": ("catch", DiscreteAction(3)),
+    "debug": ("catch", DiscreteAction(3)),
 }
 
 
 def workload(preset: str, **settings: Any) -> tuple[Config, EnvSpec]:
     """Return a preset's configuration, and the shapes of observations and actions."""
-    task, side, action = SUITES[preset]
-    return make_config([preset], {"task": task, **settings}), EnvSpec(
-        {"image": ArraySpec((side, side, 3), "uint8")}, action
-    )
+    task, action = SUITES[preset]
+    config = make_config([preset], {"task": task, **settings})
+    side = getattr(config.env, suite_of(config.task)).size
+    return config, EnvSpec({"image": ArraySpec((side, side, 3), "uint8")}, action)
 
 
 def short_programs(config: Config, spec: EnvSpec) -> Programs:
