@@ -60,7 +60,7 @@ class VectorEnv:
             for lane in self._lanes:
                 if lane.spec != self.spec:
                     raise EnvironmentFault(f"environments differ: {lane.spec} is not {self.spec}")
-        except BaseException:
+        except BaseException:  # an interrupt too: no worker process may outlive a vector that was not made
             self.close()
             raise
         self._records: Batch | None = None
