@@ -1,7 +1,7 @@
 """A figure of the report and the looks all figures share: colour-blind-safe, readable in grey, light and dark."""
 
-# pyright: reportUnknownMemberType=false
-# Matplotlib's stubs leave **kwargs untyped, so that strict checking would flag every call that draws.
+# pyright: reportUnknownMemberType=false, reportMissingTypeStubs=false
+# Matplotlib's stubs leave **kwargs untyped and seaborn has none, so that strict checking would flag every call.
 
 import io
 import re
@@ -15,6 +15,7 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -29,6 +30,8 @@ FIXED = {"harmony_dreamerv3": 0, "dreamerv3": 1, "harmony_dreamerv3_published": 
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)))
 INK, FAINT, PAPER = "#1b1f24", "#d9dde3", "#ffffff"
 STYLE: dict[str, Any] = {
+    **sns.axes_style("ticks"),
+    **sns.plotting_context("paper"),
     "axes.axisbelow": True,
     "axes.edgecolor": INK,
     "axes.facecolor": PAPER,

@@ -91,9 +91,22 @@ def _code(runs: Sequence[LoadedRun]) -> list[Finding]:
             for tree, n in trees.most_common()
         ]
         found.append(Finding("code", f"runs come from {len(trees)} different code trees", True, details=details))
+    changed = [run for run in runs if len(_trees(run)) > 1]
+    if changed:
+        details = [f"{_name(run.key)}: {' → '.join(tree[:16] for tree in _trees(run))}" for run in changed]
+        number = f"{len(changed)} {'runs were' if len(changed) > 1 else 'run was'}"
+        text = f"the code changed between attempts: {number} continued by another code tree than begun"
+        found.append(Finding("code", text, True, details=details))
     if unknown and trees:
         found.append(Finding("code", f"the code of {unknown} runs is unknown (no provenance.json)"))
     return found
+
+
+def _trees(run: LoadedRun) -> list[str]:
+    """Return the code trees that a run's attempts ran from, in order; runs without attempts have their provenance's."""
+    code = str(run.summary["code"])
+    trees = [str(tree) for tree in run.summary["attempt_trees"]]
+    return list(dict.fromkeys([code, *trees] if code and trees else trees or [code]))
 
 
 def _packages(runs: Sequence[LoadedRun]) -> list[Finding]:

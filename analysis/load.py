@@ -19,8 +19,9 @@ from agent import record
 from analysis.errors import InputError, nearest
 from analysis.scores import RunScores
 from analysis.summary import summarise_all
+from analysis.training import Series, unpack
 
-CACHE_FORMAT = 5
+CACHE_FORMAT = 6
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,15 @@ class LoadedRun:
     def config_id(self) -> str:
         """Return a digest of the configuration without the seed, "" when there is none."""
         return str(self.summary["config_id"])
+
+    @property
+    def series_names(self) -> list[str]:
+        """Return the names of the series that `training` gives."""
+        return list(self.summary["training"].get("series", ()))
+
+    def training(self, names: Sequence[str] | None = None) -> dict[str, Series]:
+        """Return the loss and harmony series of the run (or those named), averaged in bins: frames and values."""
+        return unpack(self.summary["training"], names)
 
 
 STATES = ("done", "running", "silent", "stopped", "failed", "planned", "missing", "damaged")
@@ -73,7 +83,7 @@ def load_study(folder: Path) -> LoadedStudy:
         raise InputError(f"{folder}: no such study; {nearest('study', folder.name, others)}")
     problems: list[Problem] = []
     plan = _plan(folder, problems)
-    paths = record.find_runs(folder)
+    paths = [path for path in record.find_runs(folder) if _is_named_safely(path, problems)]
     if not paths and plan is None:
         raise InputError(f"{folder}: holds no runs (TASK/METHOD/seed-K is expected) and no plan.json")
     summaries, configs = _summaries(folder, paths)
@@ -99,6 +109,19 @@ def _summaries(folder: Path, paths: Sequence[Path]) -> tuple[dict[Path, dict[str
     if entries != old:
         _write_cache(cache_path, {"runs": entries, "configs": configs})
     return found, configs
+
+
+def _is_named_safely(path: Path, problems: list[Problem]) -> bool:
+    """Return whether a folder's names are spelt as a run's; one whose are not is listed."""
+    try:
+        spelt = record.RunKey.of(path).folder(path.parents[2]).name
+        reason = "" if path.name == spelt else f"is spelt {spelt}"
+    except record.RecordError as error:
+        reason = str(error)
+    if reason:
+        shown = os.fsencode(path).decode(errors="backslashreplace")
+        problems.append(Problem(shown, f"{reason}; the run is left out"))
+    return not reason
 
 
 def _plan(folder: Path, problems: list[Problem]) -> dict[str, Any] | None:
@@ -136,12 +159,17 @@ def _without_folder(
     for number, entry in enumerate(cast("list[Any]", (plan or {}).get("runs", []))):
         try:
             key = record.RunKey(str(entry["task"]), str(entry["method"]), int(entry["seed"]))
-        except (TypeError, KeyError, ValueError):
+            path = key.folder(folder)
+        except (TypeError, KeyError, ValueError, OverflowError):
             problems.append(Problem(str(record.plan_path(folder)), f"runs[{number}] names no task, method and seed"))
             continue
+        except record.RecordError as error:
+            problems.append(Problem(str(record.plan_path(folder)), f"runs[{number}]: {error}"))
+            continue
         if key not in found:
+            found.add(key)
             empty = RunScores(key.method, key.task, key.seed, np.array([], np.int64), np.array([]), complete=False)
-            missing.append(LoadedRun(key, folder / key.task / key.method / f"seed-{key.seed}", "missing", empty, EMPTY))
+            missing.append(LoadedRun(key, path, "missing", empty, EMPTY))
     return missing
 
 
@@ -157,7 +185,8 @@ EMPTY: dict[str, Any] = {
     "device_seconds": 0.0,
     "wasted_seconds": {},
     "packages": "",
-    "metrics": {},
+    "attempt_trees": [],
+    "training": {},
     "env_steps": 0,
     "total_env_steps": 0,
     "reason": "",
@@ -173,16 +202,30 @@ def signature(folder: Path) -> str:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name in WATCHED:
-                    info = entry.stat()
-                    parts.append(f"{entry.name}:{info.st_size}:{info.st_mtime_ns}:{info.st_ino}")
-        for number in record.RunDir(folder).attempt_numbers():
-            path = folder / "attempts" / str(number) / "attempt.json"
-            if path.exists():
-                info = path.stat()
-                parts.append(f"{number}:{info.st_size}:{info.st_mtime_ns}")
+                    parts.append(_stamp(entry.name, entry.stat()))
+                elif entry.name == "attempts":
+                    parts += _attempt_stamps(entry.path)
     except OSError as error:
         return f"unreadable: {error.strerror}"
     return hashlib.sha256("|".join(sorted(parts)).encode()).hexdigest()[:24]
+
+
+def _attempt_stamps(folder: str) -> list[str]:
+    stamps: list[str] = []
+    try:
+        names = os.listdir(folder)
+    except NotADirectoryError:
+        return ["not a folder"]
+    for name in names:
+        try:
+            stamps.append(_stamp(name, os.stat(f"{folder}/{name}/attempt.json")))
+        except (FileNotFoundError, NotADirectoryError):
+            stamps.append(name)
+    return stamps
+
+
+def _stamp(name: str, info: os.stat_result) -> str:
+    return f"{name}:{info.st_size}:{info.st_mtime_ns}:{info.st_ino}"
 
 
 def _cache_path(folder: Path) -> Path:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from analysis.figure import Plot
 from analysis.guard import Finding
 from analysis.load import LoadedRun, Problem
 from analysis.results import HUMAN, RAW, Group, Results, order_methods, order_tasks
@@ -14,6 +14,9 @@ from analysis.runs import Interval
 from analysis.scores import label
 from analysis.table import Table
 from analysis.tables import METRIC_NAMES, SCALE_NAMES, count, frames_text, task_label
+
+if TYPE_CHECKING:
+    from analysis.figure import Plot
 
 HERE = Path(__file__).resolve().parent
 MARKS = {
@@ -39,7 +42,7 @@ class Contents:
     lead: str
     results: Results
     tables: Sequence[Table]
-    plots: Sequence[Plot]
+    plots: "Sequence[Plot]"
     findings: Sequence[Finding]
     problems: Sequence[Problem]
     runs: Sequence[LoadedRun]
@@ -159,7 +162,7 @@ def _named(c: Contents, tables: Sequence[str], plots: Sequence[str]) -> str:
     return "".join(shown) + "".join(figure_html(p) for p in c.plots if p.name in plots)
 
 
-def figure_html(plot: Plot) -> str:
+def figure_html(plot: "Plot") -> str:
     """Return a figure and how to read it."""
     wide = ' class="wide"' if plot.figure.get_figwidth() > 8 else ""
     caption = f"<figcaption>{escape(plot.caption)}</figcaption>"

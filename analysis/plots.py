@@ -1,12 +1,13 @@
 """Figures across tasks: aggregates, improvement, curves over frames, profiles, gains per task."""
 
-# pyright: reportUnknownMemberType=false
-# Matplotlib's stubs leave **kwargs untyped, so that strict checking would flag every call that draws.
+# pyright: reportUnknownMemberType=false, reportMissingTypeStubs=false
+# Matplotlib's stubs leave **kwargs untyped and seaborn has none, so that strict checking would flag every call.
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
@@ -24,6 +25,7 @@ from analysis.figure import (
     row_labels,
     style,
 )
+from analysis.load import LoadedRun
 from analysis.resample import Floats
 from analysis.results import HUMAN, RAW, Group, Results
 from analysis.scores import label
@@ -33,15 +35,15 @@ from analysis.training_plots import losses_plot, task_curves, weights_plot
 LINEAR = 10.0  # percentage points around zero that a bar chart shows linearly
 
 
-def all_plots(results: Results, metrics: Sequence[dict[str, Any]] = ()) -> list[Plot]:
-    """Return every figure that the results have data for; `metrics` are the runs' loss and harmony series."""
+def all_plots(results: Results, runs: Sequence[LoadedRun] = ()) -> list[Plot]:
+    """Return every figure that the results, and the losses and weights of a study's runs, have data for."""
     with style():
         look = looks(results.methods)
         found: list[Plot | None] = []
         for group in results.groups:
             found += [interval_plot(group, look), improvement_plot(group), curve_plot(group, look, results)]
             found += [profile_plot(group, look), gains_plot(group, look)]
-        found += [task_curves(results, look), weights_plot(metrics), losses_plot(metrics, look)]
+        found += [task_curves(results, look), weights_plot(runs), losses_plot(runs, look)]
         return [plot for plot in found if plot is not None]
 
 
@@ -149,16 +151,22 @@ def gains_plot(group: Group, look: dict[str, Look]) -> Plot | None:
     order = [int(k) for k in np.argsort(gains, kind="stable")]
     figure = new_figure(7.0, 1.35 + 0.2 * len(order))
     axes = figure.subplots()
-    colors = [look[pair.x].color if gains[k] > 0 else look[pair.y].color for k in order]
-    axes.barh(range(len(order)), gains[order], color=colors, height=0.72)
+    names = [task_label(group.tasks[k]) for k in order]
+    better = [pair.x if gains[k] > 0 else pair.y for k in order]
+    frame = pd.DataFrame({"task": names, "gain": gains[order], "better": better})
+    colors = {method: look[method].color for method in (pair.x, pair.y)}
+    sns.barplot(
+        frame, x="gain", y="task", hue="better", palette=colors, saturation=1, width=0.72, linewidth=0, legend=False,
+        ax=axes,
+    )  # fmt: skip
     wide = float(np.abs(gains).max()) > 5 * LINEAR
     if wide:
         axes.set_xscale("symlog", linthresh=LINEAR, linscale=1.2)
         axes.xaxis.set_major_formatter(FuncFormatter(_signed))
         axes.xaxis.set_minor_locator(NullLocator())
     _value_labels(axes, gains, order)
-    axes.set_yticks(range(len(order)), [task_label(group.tasks[k]) for k in order])
     axes.set_ylim(-0.7, len(order) - 0.3)
+    axes.set_ylabel("")
     axes.margins(x=0.14)
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.grid(axis="y", visible=False)

@@ -1,27 +1,21 @@
 """What one run folder says, boiled down to plain values that can be cached as JSON."""
 
-import hashlib
 import json
 import math
 import os
-import re
 import subprocess
 import sys
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any, cast
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from agent import record
+from analysis.identity import Identity, read_identity
+from analysis.training import read_training
+from analysis.values import MAX_FRAMES, finite, is_finite, is_whole, short
 
-MAX_CONFIG_BYTES = 2**20
-METRIC_GROUPS = ("loss/", "harmony/")
-METRIC_BINS = 60
 HARMONY = {"harmony_dreamerv3": True, "dreamerv3": False}
 RUNS_PER_WORKER = 500
 
@@ -61,108 +55,115 @@ def summarise(folder: Path, configs: dict[str, Any]) -> dict[str, Any]:
     Never raises for damaged content: each finding is a (place below the folder, reason) in `problems`, and what is
     sound is kept.
     """
-    run, key = record.RunDir(folder), record.RunKey.of(folder)
-    problems: list[tuple[str, str]] = []
-    found: dict[str, Any] = {}
-    found |= _evaluations(run, problems)
-    found |= _state(run, problems)
-    found |= _provenance(run, problems)
-    found |= _attempts(run, problems)
-    found["metrics"] = _metrics(run, problems)
-    config = _config(run, configs, problems)
-    found["config_id"] = config[0]
-    if not config[0]:
-        if found["frames"]:
-            found["state"] = "damaged"
-    elif (config[1], config[2]) != (key.task, key.seed):
-        problems.append((str(run.config), f"says task {config[1]}, seed {config[2]}, unlike its folder; left out"))
+    run = record.RunDir(folder)
+    damage: list[str] = []
+    found = _evaluations(run, damage)
+    found["training"] = read_training(run.metrics, damage)
+    found |= _state(run, damage)
+    found |= _provenance(run, damage)
+    found |= _attempts(run, damage)
+    identity = read_identity(run, configs, damage)
+    found["config_id"] = identity.config_id if identity else ""
+    if reason := _left_out(run, found, identity, configs):
+        damage.append(reason)
         found["state"] = "damaged"
-    elif HARMONY.get(key.method.partition("@")[0], harmony := configs[config[0]].get("harmony")) != harmony:
-        problems.append((str(run.config), f"says harmony: {harmony}, unlike its folder {key.method}; left out"))
-        found["state"] = "damaged"
-    if found["state"] == "done" and not found["frames"]:
-        problems.append((str(run.scores), "the run is complete but has no evaluation; left out"))
+    elif identity is None and found["frames"]:
         found["state"] = "damaged"
     # Places are kept relative to the folder, which may be named otherwise when the summary comes from the cache.
-    return found | {"problems": [(where.removeprefix(str(folder)), reason) for where, reason in problems]}
+    places = [text.removeprefix(str(folder)).partition(": ") for text in damage]
+    return found | {"problems": [(where, reason) for where, _, reason in places]}
 
 
-def _evaluations(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[str, Any]:
-    rows, damage = record.read_rows(run.scores)
-    problems += [_split(text) for text in damage]
+def _left_out(run: record.RunDir, found: dict[str, Any], identity: Identity | None, configs: dict[str, Any]) -> str:
+    """Return why a readable run cannot be what its folder says, "" if it can."""
+    key = record.RunKey.of(run.path)
+    if identity is not None:
+        if (identity.task, identity.seed) != (key.task, key.seed):
+            return (
+                f"{run.config}: says task {identity.task}, seed {identity.seed}, unlike its folder; the run is left out"
+            )
+        harmony = configs[identity.config_id].get("harmony")
+        if HARMONY.get(key.method.partition("@")[0], harmony) != harmony:
+            return f"{run.config}: says harmony: {harmony}, unlike its folder {key.method}; the run is left out"
+    if found["state"] == "done" and not found["frames"]:
+        return f"{run.scores}: the run is complete but has no evaluation; left out"
+    return ""
+
+
+def _evaluations(run: record.RunDir, damage: list[str]) -> dict[str, Any]:
+    path = str(run.scores)
+    rows, unreadable = record.read_rows(run.scores)
+    damage += unreadable
     points: dict[int, float] = {}
     unit = "success" if rows and all("success" in row for row in rows) else "return"
     for number, row in enumerate(rows, start=1):
         frames, score = row.get("frames"), row.get("success" if unit == "success" else "mean")
-        where = f"{run.scores}, evaluation {number}"
-        if not isinstance(frames, int) or isinstance(frames, bool) or frames < 0:
-            problems.append(
-                (where, f"frames is {_short(frames)}, a whole number is expected; this evaluation is left out")
-            )
-        elif not isinstance(score, (int, float)) or isinstance(score, bool) or not math.isfinite(score):
-            problems.append(
-                (where, f"the score is {_short(score)}, a finite number is expected; this evaluation is left out")
-            )
-        elif frames in points:
-            problems.append((where, f"a second evaluation at {frames} frames; the first one counts"))
-        else:
-            points[frames] = float(score)
-            _check_mean(where, row, problems)
+        odd = _odd_evaluation(frames, score, points)
+        if not odd:
+            points[cast("int", frames)] = float(cast("float", score))
+            odd = _odd_mean(row)
+        if odd:
+            damage.append(f"{path}, evaluation {number}: {odd}")
     if list(points) != sorted(points):
-        problems.append((str(run.scores), "evaluations are not in the order of their frames; they were sorted"))
+        damage.append(f"{path}: evaluations are not in the order of their frames; they were sorted")
     frames = sorted(points)
     return {"frames": frames, "scores": [points[frame] for frame in frames], "unit": unit}
 
 
-def _check_mean(where: str, row: dict[str, Any], problems: list[tuple[str, str]]) -> None:
+def _odd_evaluation(frames: Any, score: Any, seen: Container[int]) -> str:
+    """Return why an evaluation is left out, "" if it counts."""
+    if not is_whole(frames, MAX_FRAMES):
+        return f"frames is {short(frames)}, a whole number is expected; this evaluation is left out"
+    if not is_finite(score):
+        return f"the score is {short(score)}, a finite number is expected; this evaluation is left out"
+    return f"a second evaluation at {frames} frames; the first one counts" if frames in seen else ""
+
+
+def _odd_mean(row: dict[str, Any]) -> str:
+    """Return how an evaluation's mean contradicts its episodes, "" if it does not."""
     episodes, mean = row.get("episodes"), row.get("mean")
-    if not isinstance(episodes, list) or not episodes or not isinstance(mean, (int, float)):
-        return
+    if not isinstance(episodes, list) or not episodes or not is_finite(mean):
+        return ""
     try:
         true = math.fsum(cast("list[float]", episodes)) / len(cast("list[float]", episodes))
-    except TypeError:
-        problems.append((where, "its episodes are not all numbers; the stated mean counts"))
-        return
-    if not math.isclose(true, mean, rel_tol=1e-4, abs_tol=1e-4):
-        problems.append((where, f"its mean says {mean:g} but its episodes average {true:g}; the stated mean counts"))
+    except (TypeError, ValueError, OverflowError):
+        return "its episodes are not all finite numbers; the stated mean counts"
+    if math.isclose(true, mean, rel_tol=1e-4, abs_tol=1e-4):
+        return ""
+    return f"its mean says {mean:g} but its episodes average {true:g}; the stated mean counts"
 
 
-def _state(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[str, Any]:
+def _state(run: record.RunDir, damage: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {"state": "planned", "env_steps": 0, "total_env_steps": 0, "reason": "", "heartbeat": 0.0}
     try:
         status = record.read_status(run)
         if status is not None:
-            found |= {
-                "state": status.state,
-                "env_steps": status.env_steps,
-                "total_env_steps": status.total_env_steps,
-                "reason": str(status.reason or ""),
-                "heartbeat": status.heartbeat,
-            }
+            found |= {"state": status.state, "reason": str(status.reason or ""), "heartbeat": finite(status.heartbeat)}
+            for name in ("env_steps", "total_env_steps"):
+                found[name] = int(finite(getattr(status, name)))
     except record.RecordError as error:
-        problems.append(_split(str(error)))
+        damage.append(str(error))
         found["state"] = "damaged"
-    except TypeError as error:
-        problems.append((str(run.status), f"a value has the wrong type ({str(error).splitlines()[0]})"))
+    except TypeError as error:  # where the record's types are checked as it is made
+        damage.append(f"{run.status}: a value has the wrong type ({str(error).splitlines()[0]})")
         found["state"] = "damaged"
     try:
-        result = record.read_json(run.result)
-        if result is not None:
+        if record.read_json(run.result) is not None:
             found["state"] = "done"
         elif found["state"] == "done":
-            problems.append((str(run.status), "says done, but there is no result.json; the run is left out"))
+            damage.append(f"{run.status}: says done, but there is no result.json; the run is left out")
             found["state"] = "damaged"
     except record.RecordError as error:
-        problems.append(_split(str(error)))
+        damage.append(str(error))
         found["state"] = "damaged"
     return found
 
 
-def _provenance(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[str, Any]:
+def _provenance(run: record.RunDir, damage: list[str]) -> dict[str, Any]:
     try:
         data = record.read_json(run.provenance) or {}
     except record.RecordError as error:
-        problems.append(_split(str(error)))
+        damage.append(str(error))
         data = {}
     tree = data.get("code_tree") or "+".join(str(data[name]) for name in ("git_sha", "dirty") if data.get(name))
     packages = data.get("packages")
@@ -173,127 +174,30 @@ def _provenance(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[str
     }
 
 
-def _attempts(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[str, Any]:
-    """Return device-seconds spent, and by reason those that no checkpoint or result kept."""
-    spent, wasted = 0.0, dict[str, float]()
-    for number in run.attempt_numbers():
+def _attempts(run: record.RunDir, damage: list[str]) -> dict[str, Any]:
+    """Return device-seconds spent, by reason those that no checkpoint or result kept, and the code trees in order."""
+    spent, wasted, trees = 0.0, dict[str, float](), list[str]()
+    try:
+        numbers = run.attempt_numbers()
+    except OSError as error:
+        damage.append(f"{run.attempts}: cannot be read ({error.strerror})")
+        numbers = []
+    for number in numbers:
         try:
             data = record.read_json(run.attempts / str(number) / "attempt.json") or {}
         except record.RecordError as error:
-            problems.append(_split(str(error)))
+            damage.append(str(error))
             continue
-        seconds = _number(data, "device_seconds") or _number(data, "gpu_seconds")
-        whole = _number(data, "ended") - _number(data, "started")
-        lost = seconds * min(1.0, _number(data, "lost_s") / whole) if whole > 0 else 0.0
+        seconds = finite(data.get("device_seconds")) or finite(data.get("gpu_seconds"))
+        whole = finite(data.get("ended")) - finite(data.get("started"))
+        lost = seconds * min(1.0, finite(data.get("lost_s")) / whole) if whole > 0 else 0.0
         spent += seconds
         if lost > 0:
             reason = str(data.get("reason") or "unknown")
             wasted[reason] = wasted.get(reason, 0.0) + lost
-    return {"device_seconds": spent, "wasted_seconds": wasted}
-
-
-def _number(data: dict[str, Any], name: str) -> float:
-    """Return a finite number of a record, 0 where it has none."""
-    value = data.get(name)
-    return (
-        float(value)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        else 0.0
-    )
-
-
-def _metrics(run: record.RunDir, problems: list[tuple[str, str]]) -> dict[str, Any]:
-    """Return the loss and harmony series, averaged in at most METRIC_BINS bins of equal length in frames."""
-    rows, damage = record.read_rows(run.metrics)
-    problems += [_split(text) for text in damage]
-    good = [row for row in rows if isinstance(row.get("frames"), int)]
-    if not good:
-        return {}
-    width = max(1, -(-max(int(row["frames"]) for row in good) // METRIC_BINS))
-    series: dict[str, dict[int, list[float]]] = {}
-    odd: Counter[str] = Counter()
-    for row in good:
-        place = int(row["frames"]) // width
-        for name, value in row.items():
-            if not name.startswith(METRIC_GROUPS):
-                continue
-            if isinstance(value, (int, float)) and math.isfinite(value):
-                series.setdefault(name, {}).setdefault(place, []).append(float(value))
-            else:
-                odd[name] += 1
-    for name, n in sorted(odd.items()):
-        problems.append(
-            (str(run.metrics), f"{name} is not a finite number in {n} of {len(good)} rows; those are left out")
-        )
-    return {
-        name: [
-            [(place + 0.5) * width for place in sorted(bins)],
-            [math.fsum(bins[p]) / len(bins[p]) for p in sorted(bins)],
-        ]
-        for name, bins in sorted(series.items())
-    }
-
-
-def _config(run: record.RunDir, configs: dict[str, Any], problems: list[tuple[str, str]]) -> tuple[str, str, int]:
-    """Return (id, task, seed); the id is a digest of the text without its seed, so that equal texts are parsed once."""
-    try:
-        if run.config.stat().st_size > MAX_CONFIG_BYTES:
-            problems.append((str(run.config), f"longer than {MAX_CONFIG_BYTES} bytes; the run is left out"))
-            return "", "", -1
-        text = run.config.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        if run.scores.exists():
-            problems.append((str(run.path), "no config.yaml: what it computed is unknown; the run is left out"))
-        return "", "", -1
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append((str(run.config), f"cannot be read ({type(error).__name__}); the run is left out"))
-        return "", "", -1
-    seed = re.search(r"^seed: (\d+)\s*$", text, re.MULTILINE)
-    without = text if seed is None else text[: seed.start()] + text[seed.end() :]
-    digest = hashlib.sha256(without.encode()).hexdigest()[:16]
-    flat = configs.get(digest)
-    if flat is None:
-        flat = _parse(run.config, text, problems)
-        if flat is None:
-            return "", "", -1
-        flat.pop("seed", None)
-        configs[digest] = flat
-    if seed is None:
-        problems.append((str(run.config), "no line 'seed: K'; the run is left out"))
-        return "", "", -1
-    return digest, str(flat.get("task")), int(seed[1])
-
-
-def _parse(path: Path, text: str, problems: list[tuple[str, str]]) -> dict[str, Any] | None:
-    try:
-        data: Any = YAML(typ="safe", pure=True).load(text)  # pyright: ignore[reportUnknownMemberType] # untyped
-    except (YAMLError, ValueError) as error:
-        problems.append((str(path), f"not YAML ({str(error).splitlines()[0]}); the run is left out"))
-        return None
-    if not isinstance(data, dict):
-        problems.append((str(path), f"a mapping is expected, got {type(data).__name__}; the run is left out"))
-        return None
-    return _flatten(cast("dict[str, Any]", data), "")
-
-
-def _flatten(node: dict[str, Any], prefix: str) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        if isinstance(value, dict):
-            flat |= _flatten(cast("dict[str, Any]", value), f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def _split(text: str) -> tuple[str, str]:
-    path, _, reason = text.partition(": ")
-    return path, reason or "damaged"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+        if data.get("code_tree"):
+            trees.append(str(data["code_tree"]))
+    return {"device_seconds": spent, "wasted_seconds": wasted, "attempt_trees": list(dict.fromkeys(trees))}
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import csv
 import html
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 
@@ -139,12 +138,3 @@ _TEX = {
 
 def _tex(text: str) -> str:
     return "".join(_TEX.get(c, c if c.isascii() else "?") for c in text)
-
-
-def csv_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return a CSV file's text."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return stream.getvalue()

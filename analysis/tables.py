@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 
 from analysis import scores, stats
-from analysis.results import HUMAN, RAW, SUCCESS, Cell, Comparison, Group, Results
+from analysis.results import HUMAN, RAW, SUCCESS, Cell, Group, Results
 from analysis.runs import Interval
 from analysis.scores import Literature, label
-from analysis.table import Entry, Table, csv_text
+from analysis.table import Entry, Table
 
 DASH = "–"
 METRIC_NAMES = {
@@ -228,58 +228,3 @@ def of_results(results: Results, literature: Sequence[Literature] = ()) -> list[
             found.append(comparisons(results, group))
     columns = [e for e in literature if e.method.name not in results.methods]
     return [*found, per_task(results, columns)]
-
-
-def aggregates_csv(results: Results) -> str:
-    """Return aggregates.csv: method, metric, estimate, low, high, n_runs, n_tasks, frames, scale."""
-    rows: list[Sequence[object]] = []
-    for group in results.groups:
-        for method, found in group.aggregates.items():
-            for name, i in found.items():
-                tail = [i.n_runs, i.n_tasks, group.frames[1], group.scale]
-                rows.append([method, name, i.estimate, _blank(i.low), _blank(i.high), *tail])
-    return csv_text(["method", "metric", "estimate", "low", "high", "n_runs", "n_tasks", "frames", "scale"], rows)
-
-
-def per_task_csv(results: Results) -> str:
-    """Return per_task.csv: method, task, n, mean, std, normalised, frames, unit."""
-    rows = [
-        [m, t, c.n, c.mean, _blank(c.std), _blank(c.normalised), c.frames[1], results.units[t]]
-        for m in results.methods
-        for t in results.tasks
-        if (c := results.cells.get((m, t)))
-    ]
-    return csv_text(["method", "task", "n", "mean", "std", "normalised", "frames", "unit"], rows)
-
-
-def comparisons_csv(results: Results) -> str:
-    """Return comparisons.csv: x, y, quantity, estimate, low, high, n_runs, n_tasks, scale."""
-    rows: list[Sequence[object]] = []
-    for group in results.groups:
-        for c in group.comparisons:
-            rows += _comparison_rows(group, c)
-    return csv_text(["x", "y", "quantity", "estimate", "low", "high", "n_runs", "n_tasks", "scale"], rows)
-
-
-def _comparison_rows(group: Group, c: Comparison) -> list[Sequence[object]]:
-    whole = c.improvement.overall
-    pair, tail = [c.x, c.y], [whole.n_runs, whole.n_tasks, group.scale]
-    rows: list[Sequence[object]] = [
-        [*pair, "probability_of_improvement", whole.estimate, _blank(whole.low), _blank(whole.high), *tail]
-    ]
-    rows += [
-        [*pair, f"difference_{n}", i.estimate, _blank(i.low), _blank(i.high), *tail] for n, i in c.differences.items()
-    ]
-    single = {
-        "wins": c.wins,
-        "ties": c.ties,
-        "losses": c.losses,
-        "signed_rank_p": c.p_value,
-        "average_rank_x": group.average_rank[c.x],
-        "average_rank_y": group.average_rank[c.y],
-    }
-    return rows + [[*pair, name, value, "", "", *tail] for name, value in single.items()]
-
-
-def _blank(value: float | None) -> object:
-    return "" if value is None or math.isnan(value) else value

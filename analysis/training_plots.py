@@ -1,22 +1,27 @@
 """Figures of single tasks and of training: learning curves, Harmony's weights, losses."""
 
-# pyright: reportUnknownMemberType=false
-# Matplotlib's stubs leave **kwargs untyped, so that strict checking would flag every call that draws.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+# pyright: reportMissingTypeStubs=false
+# Matplotlib and pandas are typed in part and seaborn is not, so that strict checking would flag every call that draws.
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from analysis.figure import DASHES, INK, PALETTE, Look, Plot, band, frames_axis, legend, new_figure, plain_number
-from analysis.resample import Floats
-from analysis.results import Results, evaluation_matrices
-from analysis.scores import RunScores, label, references
-from analysis.tables import task_label
+from analysis import tidy
+from analysis.figure import DASHES, INK, PALETTE, Look, Plot, frames_axis, legend, new_figure, plain_number
+from analysis.load import LoadedRun
+from analysis.results import Results, bin_episodes
+from analysis.scores import label, references
+from analysis.tables import count, task_label
 
-Series = tuple[Sequence[float], Sequence[float]]
+Frame = Any  # a pandas DataFrame, which is typed in part only: what it is asked for has no type that checks
 WEIGHTS = (
     ("harmony/image_weight", "observation"),
     ("harmony/vector_weight", "vector observation"),
@@ -33,7 +38,8 @@ def _grid(number: int) -> tuple[int, int]:
 
 def task_curves(results: Results, look: dict[str, Look]) -> Plot | None:
     """Return a panel per task: each method's mean ± one standard deviation, single runs as thin lines."""
-    tasks = [t for t in results.tasks if any(r.task == t and len(r.frames) for r in results.runs)]
+    frame: Frame = tidy.evaluations(bin_episodes(run) for run in results.runs if len(run.frames))
+    tasks = [t for t in results.tasks if (frame.task == t).any()]
     if not tasks:
         return None
     rows, columns = _grid(len(tasks))
@@ -41,18 +47,12 @@ def task_curves(results: Results, look: dict[str, Look]) -> Plot | None:
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     table = references(results.settings.reference)
     for axes, task in zip(panels, tasks, strict=False):
-        for method in results.methods:
-            runs = [r for r in results.runs if r.method == method and r.task == task and len(r.frames)]
-            if runs:
-                _task_curve(axes, runs, task, look[method])
+        _task_curve(axes, frame[frame.task == task], look)
         if results.units[task] == "success":
             axes.set_ylim(-0.03, 1.03)
         elif task in table:
             _reference_lines(axes, table[task])
-        axes.set_title(task_label(task))
-        axes.yaxis.set_major_locator(MaxNLocator(4))
-        frames_axis(axes)
-        axes.tick_params(labelsize=7.5)
+        _small_panel(axes, task_label(task))
     for axes in panels[len(tasks) :]:
         axes.set_visible(False)
     figure.supxlabel("frames", fontsize=9)
@@ -70,6 +70,14 @@ def task_curves(results: Results, look: dict[str, Look]) -> Plot | None:
     return Plot("tasks", title, caption, figure)
 
 
+def _small_panel(axes: Axes, title: str) -> None:
+    axes.set_title(title)
+    axes.set(xlabel="", ylabel="")
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.tick_params(labelsize=7.5)
+    frames_axis(axes)
+
+
 def _reference_lines(axes: Axes, levels: tuple[float, float]) -> None:
     low, high = axes.get_ylim()
     for level, dash in zip(levels, ((0, (1, 2)), (0, (6, 3))), strict=True):
@@ -77,111 +85,109 @@ def _reference_lines(axes: Axes, levels: tuple[float, float]) -> None:
             axes.axhline(level, color=INK, linewidth=0.8, linestyle=dash, zorder=1)
 
 
-def _task_curve(axes: Axes, runs: Sequence[RunScores], task: str, look: Look) -> None:
-    """Draw one method: every run thinly, and the mean of the runs that got as far as most."""
-    steps, (matrix,) = evaluation_matrices(runs, [task])
-    frames = np.array(steps, np.float64)
-    for row in matrix if len(matrix) > 1 else ():
-        seen = ~np.isnan(row)
-        axes.plot(frames[seen], row[seen], color=look.color, linewidth=0.5, alpha=0.45)
-    present = ~np.isnan(matrix)
-    most = int(present.sum(axis=1).max())
-    whole = matrix[present.sum(axis=1) == most]
-    seen = ~np.isnan(whole).any(axis=0)
-    if not seen.any():
-        return
-    mean = whole[:, seen].mean(axis=0)
-    marker = "o" if int(seen.sum()) == 1 else None
-    axes.plot(frames[seen], mean, color=look.color, linestyle=look.dash, marker=marker, markersize=4)
-    if len(whole) > 1:
-        std = whole[:, seen].std(axis=0, ddof=1)
-        band(axes, frames[seen], mean - std, mean + std, look.color)
+def _task_curve(axes: Axes, frame: Frame, look: Mapping[str, Look]) -> None:
+    """Draw every run thinly, and each method's mean over the runs that got as far as most."""
+    colors = {method: look[method].color for method in look}
+    several = frame[frame.groupby("method", observed=True).seed.transform("nunique") > 1]
+    same: dict[str, Any] = {
+        "x": "frames",
+        "y": "score",
+        "hue": "method",
+        "palette": colors,
+        "legend": False,
+        "ax": axes,
+    }
+    if len(several):
+        sns.lineplot(several, **same, units="seed", estimator=None, linewidth=0.5, alpha=0.45)
+    whole = _as_far_as_most(frame)
+    _lines(axes, whole, "score", "method", colors, {method: look[method].dash for method in look}, "sd")
+    single = whole[whole.groupby("method", observed=True).frames.transform("nunique") == 1]
+    if len(single):
+        means = single.groupby(["method", "frames"], observed=True, as_index=False).score.mean()
+        sns.scatterplot(means, **same, s=16)
 
 
-def _binned(series: Sequence[Series], bins: int = 40) -> tuple[Floats, Floats, Floats, Floats]:
-    """Return bin centres, the mean over runs, and the lowest and highest run, of series on differing frames."""
-    width = max(max(frames) for frames, _ in series) / bins or 1.0
-    rows = np.full((len(series), bins), np.nan)
-    for row, (frames, values) in enumerate(series):
-        place = np.minimum((np.asarray(frames) / width).astype(np.int64), bins - 1)
-        for column in np.unique(place):
-            rows[row, column] = np.asarray(values, np.float64)[place == column].mean()
-    seen = np.flatnonzero(~np.isnan(rows).all(axis=0))
-    present = [rows[~np.isnan(rows[:, k]), k] for k in seen]
-    centres = (seen.astype(np.float64) + 0.5) * width
-    return (
-        centres,
-        np.array([float(values.mean()) for values in present]),
-        np.array([float(values.min()) for values in present]),
-        np.array([float(values.max()) for values in present]),
-    )
+def _as_far_as_most(frame: Frame) -> Frame:
+    """Return the evaluations of each method's longest runs at the frames that all of them have."""
+    length = frame.groupby(["method", "seed"], observed=True).frames.transform("size")
+    longest = frame[length == length.groupby(frame.method, observed=True).transform("max")]
+    runs = longest.groupby("method", observed=True).seed.transform("nunique")
+    return longest[longest.groupby(["method", "frames"], observed=True).seed.transform("size") == runs]
 
 
-def _series(metrics: Sequence[dict[str, Any]], name: str, method: str) -> list[Series]:
-    found: list[Series] = [m["series"][name] for m in metrics if m["method"] == method and name in m["series"]]
-    return [(frames, values) for frames, values in found if frames]
+def _lines(
+    axes: Axes, frame: Frame, y: str, hue: str, colors: Mapping[str, str], dashes: Mapping[str, Any], spread: Any
+) -> None:
+    """Draw the mean over runs of each kind of line, with a band: `sd`, or ("pi", 100) for lowest to highest."""
+    patterns: Any = {name: "" if dash == "-" else dash[1] for name, dash in dashes.items()}
+    sns.lineplot(
+        frame, x="frames", y=y, hue=hue, style=hue, palette=dict(colors), errorbar=spread, legend=False, ax=axes,
+        dashes=patterns,
+        err_kws={"alpha": 0.2, "linewidth": 0},
+    )  # fmt: skip
 
 
-def _has_weights(entry: dict[str, Any]) -> bool:
-    """Return whether a run learned weights: a method without Harmony logs them too, always 1."""
-    named = [entry["series"][name] for name, _ in WEIGHTS if name in entry["series"]]
-    return any(value != 1.0 for _, values in named for value in values)
+def _binned(frame: Frame, bins: int = 40) -> Frame:
+    """Return training series with the runs' differing bins brought to common ones."""
+    width = frame.frames.max() / bins or 1.0
+    place = np.minimum((frame.frames / width).astype(np.int64), bins - 1)
+    same = frame.assign(frames=(place + 0.5) * width)
+    return same.groupby([*tidy.RUN, "name", "frames"], observed=True, as_index=False).value.mean()
 
 
-def weights_plot(metrics: Sequence[dict[str, Any]]) -> Plot | None:
-    """Return the learned loss weights of Harmony over frames, one panel per method variant."""
-    methods = sorted({m["method"] for m in metrics if _has_weights(m)})
+def _count_runs(frame: Frame) -> int:
+    return len(frame[tidy.RUN].drop_duplicates())
+
+
+def weights_plot(runs: Sequence[LoadedRun]) -> Plot | None:
+    """Return the learned loss weights of Harmony over frames, one panel per method variant.
+
+    A method without Harmony logs weights too, always 1; it has no panel.
+    """
+    texts = dict(WEIGHTS)
+    frame: Frame = tidy.training(runs, list(texts))
+    methods = sorted(frame[frame.value != 1.0].method.unique()) if len(frame) else []
     if not methods:
         return None
     figure = new_figure(4.2 * len(methods) + 1.4, 3.2)
     panels = figure.subplots(1, len(methods), squeeze=False, sharey=True)[0]
+    colors, dashes = dict(zip(texts, PALETTE, strict=False)), dict(zip(texts, DASHES, strict=False))
     for axes, method in zip(panels, methods, strict=True):
-        runs = 0
-        for number, (name, text) in enumerate(WEIGHTS):
-            series = _series(metrics, name, method)
-            if series:
-                runs = max(runs, len(series))
-                centres, mean, low, high = _binned(series)
-                axes.plot(centres, mean, color=PALETTE[number], linestyle=DASHES[number], label=text)
-                band(axes, centres, low, high, PALETTE[number])
-        axes.set_title(f"{label(method)} (n = {runs} runs)")
-        axes.set_xlabel("frames")
+        part = frame[frame.method == method]
+        _lines(axes, _binned(part), "value", "name", colors, dashes, ("pi", 100))
+        axes.set_title(f"{label(method)} (n = {count(_count_runs(part), 'run')})")
+        axes.set(xlabel="frames", ylabel="weight of the loss (no unit)")
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(FuncFormatter(plain_number))
         axes.yaxis.set_minor_formatter(NullFormatter())
         frames_axis(axes)
-    panels[0].set_ylabel("weight of the loss (no unit)")
-    panels[-1].legend(loc="best")
+    shown = [name for name in texts if (frame.name == name).any()]
+    lines = [Line2D([], [], color=colors[n], linestyle=dashes[n], label=texts[n]) for n in shown]
+    panels[-1].legend(handles=lines, loc="best")
     caption = "Learned weight of each loss, mean over all tasks and runs; band: lowest to highest run."
     return Plot("harmony_weights", "Harmony's loss weights", caption, figure)
 
 
-def losses_plot(metrics: Sequence[dict[str, Any]], look: dict[str, Look]) -> Plot | None:
+def losses_plot(runs: Sequence[LoadedRun], look: dict[str, Look]) -> Plot | None:
     """Return a panel per loss with each method's mean over runs."""
-    names = sorted({name for m in metrics for name in m["series"] if name.startswith("loss/")})
+    members = [run for run in runs if run.key.method in look]
+    names = sorted({name for run in members for name in run.series_names if name.startswith("loss/")})
     if not names:
         return None
     rows, columns = _grid(len(names))
     figure = new_figure(max(4.4, 2.5 * columns), 1.2 + 1.7 * rows)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    methods = [m for m in look if any(entry["method"] == m for entry in metrics)]
+    colors, dashes = ({m: getattr(look[m], part) for m in look} for part in ("color", "dash"))
     for axes, name in zip(panels, names, strict=False):
-        for method in methods:
-            series = _series(metrics, name, method)
-            if series:
-                centres, mean, low, high = _binned(series)
-                axes.plot(centres, mean, color=look[method].color, linestyle=look[method].dash)
-                band(axes, centres, low, high, look[method].color)
-        axes.set_title(name.removeprefix("loss/"))
-        axes.yaxis.set_major_locator(MaxNLocator(4))
-        axes.tick_params(labelsize=7.5)
-        frames_axis(axes)
+        _lines(axes, _binned(tidy.training(members, [name])), "value", "method", colors, dashes, ("pi", 100))
+        _small_panel(axes, name.removeprefix("loss/"))
     for axes in panels[len(names) :]:
         axes.set_visible(False)
     figure.supxlabel("frames", fontsize=9)
     figure.supylabel("loss (nats)", fontsize=9)
-    legend(figure, look, methods)
-    counts = [f"{sum(m['method'] == method for m in metrics)} of {label(method)}" for method in methods]
+    having = Counter(run.key.method for run in members if any(name in names for name in run.series_names))
+    legend(figure, look, [m for m in look if m in having])
+    counts = [f"{having[m]} of {label(m)}" for m in look if m in having]
     caption = f"Unweighted losses, mean over all tasks and runs ({', '.join(counts)}); band: lowest to highest run."
-    return Plot("losses", f"Losses during training (n = {len(metrics)} runs)", caption, figure)
+    return Plot("losses", f"Losses during training (n = {count(having.total(), 'run')})", caption, figure)

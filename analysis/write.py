@@ -11,16 +11,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from analysis import plots, results, scores, tables
+from analysis import results, scores, tidy
 from analysis.load import LoadedRun
 from analysis.page import Contents, render
-from analysis.table import Table, csv_text
+from analysis.table import Table
+from analysis.tables import count
+from analysis.values import MAX_FRAMES, is_finite, is_whole
 
 if TYPE_CHECKING:
+    from analysis.figure import Plot
     from analysis.report import Material
 
 MARKER = "report.json"
+ESTIMATES = ("known_hours", "hours")
+LATEST = 4e9  # seconds, far in the future: a later time is no time
 FORMATS = ("png", "pdf", "svg")
+PACKAGES = ("numpy", "pandas", "matplotlib", "seaborn")
 
 
 def write_report(
@@ -32,12 +38,7 @@ def write_report(
     flags: AbstractSet[str],
 ) -> None:
     """Write every file of the report; `out` is where the folder will lie, for the links into run folders."""
-    metrics = [
-        {"method": r.key.method, "task": r.key.task, "seed": r.key.seed, "series": r.summary["metrics"]}
-        for r in material.selected
-        if r.summary["metrics"]
-    ]
-    drawn = [] if "no-figures" in flags else plots.all_plots(found, metrics)
+    drawn = [] if "no-figures" in flags else _draw(found, material.selected)
     title, lead = _headings(material, found)
     contents = Contents(
         title,
@@ -61,6 +62,12 @@ def write_report(
             (folder / "figures" / f"{plot.name}.{kind}").write_bytes(plot.save(kind))
 
 
+def _draw(found: results.Results, runs: Sequence[LoadedRun]) -> list["Plot"]:
+    from analysis import plots  # here, since Matplotlib and seaborn take seconds to import
+
+    return plots.all_plots(found, runs)
+
+
 def _texts(c: Contents) -> dict[str, str]:
     """Return the text of every file but the figures, by its name."""
     marker = {"title": c.title, "provenance": dict(c.provenance)}
@@ -68,11 +75,11 @@ def _texts(c: Contents) -> dict[str, str]:
         "index.html": render(c),
         "report.md": _markdown(c),
         MARKER: json.dumps(marker, indent=1, ensure_ascii=False) + "\n",
-        "aggregates.csv": tables.aggregates_csv(c.results),
-        "per_task.csv": tables.per_task_csv(c.results),
-        "comparisons.csv": tables.comparisons_csv(c.results),
-        "problems.csv": csv_text(["path", "reason"], [[p.path, p.reason] for p in c.problems]),
-        "coverage.csv": _coverage_csv(c.runs),
+        "aggregates.csv": tidy.csv_text(tidy.aggregates(c.results)),
+        "per_task.csv": tidy.csv_text(tidy.per_task(c.results)),
+        "comparisons.csv": tidy.csv_text(tidy.comparisons(c.results)),
+        "problems.csv": tidy.csv_text(tidy.problems(c.problems)),
+        "coverage.csv": tidy.csv_text(tidy.coverage(c.runs)),
     }
     for table in c.tables:
         texts[f"tables/{table.name}.md"] = table.markdown()
@@ -92,15 +99,6 @@ def _headings(material: "Material", found: results.Results) -> tuple[str, str]:
         f"{done} of {len(material.selected)} runs finished: {len(found.methods)} methods on {len(found.tasks)} tasks."
     )
     return f"Study {material.name}", lead
-
-
-def _coverage_csv(runs: Sequence[LoadedRun]) -> str:
-    names = ("env_steps", "total_env_steps", "reason")
-    rows = [
-        [r.key.task, r.key.method, r.key.seed, r.state, *(r.summary[name] for name in names), len(r.scores.frames)]
-        for r in runs
-    ]
-    return csv_text(["task", "method", "seed", "state", *names, "evaluations"], rows)
 
 
 def _markdown(c: Contents) -> str:
@@ -131,10 +129,7 @@ def _provenance(material: "Material", found: results.Results) -> list[tuple[str,
         ),
         ("Run score", "last evaluation" if s.last == 1 else f"mean of the last {s.last} evaluations"),
         ("References", f"{s.reference} ({digest(scores.SCORES / 'atari100k_references.csv')})"),
-        (
-            "Analysed with",
-            f"Python {platform.python_version()}, " + ", ".join(f"{p} {version(p)}" for p in ("numpy", "matplotlib")),
-        ),
+        ("Analysed with", f"Python {platform.python_version()}, " + ", ".join(f"{p} {version(p)}" for p in PACKAGES)),
     ]
     known = scores.published_methods()
     rows += [
@@ -163,7 +158,7 @@ def _study_provenance(material: "Material") -> list[tuple[str, str]]:
         if name in ("git_sha", "dirty", "code_tree") and value:
             rows.append((f"Plan: {name}", str(value)))
     created = plan.get("created")
-    if isinstance(created, (int, float)):
+    if is_finite(created) and 0 <= created < LATEST:
         rows.append(("Plan: created", datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%d %H:%M UTC")))
     return rows
 
@@ -171,26 +166,28 @@ def _study_provenance(material: "Material") -> list[tuple[str, str]]:
 def device_hours(runs: Sequence[LoadedRun], plan: dict[str, Any]) -> str:
     """Return hours of devices estimated for all runs, spent so far, and wasted by reason.
 
-    The estimate is the plan's where it has one, else extrapolated from the steps that finished runs took.
+    The estimate is the plan's where it has one, else what all runs take if they take as long as the finished ones.
     """
     spent = sum(float(r.summary["device_seconds"]) for r in runs) / 3600
     wasted: Counter[str] = Counter()
     for run in runs:
         wasted.update({reason: seconds / 3600 for reason, seconds in run.summary["wasted_seconds"].items()})
-    estimate = cast("dict[str, Any]", plan["estimate"]) if isinstance(plan.get("estimate"), dict) else {}
-    hours = next((estimate[key] for key in ("gpu_hours", "device_hours", "hours") if key in estimate), None)
-    if isinstance(hours, (int, float)):
-        estimated = f"estimated {hours:.2f} when planned"
-    else:
-        done = [r for r in runs if r.state == "done" and r.summary["device_seconds"]]
-        per_run = sum(float(r.summary["device_seconds"]) for r in done) / 3600 / len(done) if done else 0.0
-        estimated = (
-            f"estimated {per_run * len(runs):.2f} from {len(done)} finished runs"
-            if done
-            else "no estimate before a run has finished"
-        )
     lost = ", ".join(f"{hours:.2f} {reason}" for reason, hours in sorted(wasted.items(), key=lambda x: -x[1])) or "0"
-    return f"{estimated}; spent {spent:.2f}; wasted {lost}"
+    return f"{_estimated(runs, plan)}; spent {spent:.2f}; wasted {lost}"
+
+
+def _estimated(runs: Sequence[LoadedRun], plan: dict[str, Any]) -> str:
+    estimate = cast("dict[str, Any]", plan["estimate"]) if isinstance(plan.get("estimate"), dict) else {}
+    hours = next((value for key in ESTIMATES if is_finite(value := estimate.get(key))), 0.0)
+    unknown = estimate.get("unknown")
+    if hours:
+        rest = f" ({count(unknown, 'run')} not measured)" if is_whole(unknown, MAX_FRAMES) and unknown else ""
+        return f"estimated {hours:.2f} when planned{rest}"
+    done = [r for r in runs if r.state == "done" and r.summary["device_seconds"]]
+    if not done:
+        return "no estimate before a run has finished"
+    per_run = sum(float(r.summary["device_seconds"]) for r in done) / 3600 / len(done)
+    return f"estimated {per_run * len(runs):.2f} from {count(len(done), 'finished run')}"
 
 
 def _counted(values: Iterable[str]) -> str:

@@ -23,7 +23,7 @@ def write_run(
     state: str = "done", overrides: dict[str, Any] | None = None, code: str = "tree-a", success: bool = False,
     metrics: bool = False, score: Callable[[str, str, int, int], float] = curve, reason: str | None = None,
     gpu_seconds: float = 36.0,
-    heartbeat: float = 0.0,
+    heartbeat: float = 0.0, attempt_code: str | None = None,
 ) -> RunDir:  # fmt: skip
     """Write one run folder through the contract's own writers."""
     run = RunDir(key.folder(study))
@@ -66,6 +66,7 @@ def write_run(
             "device_seconds": gpu_seconds,
             "reason": reason or "done",
             "lost_s": 0.0 if state == "done" else 2 * gpu_seconds,
+            "code_tree": attempt_code or code,
         },
     )
     if state == "done":
@@ -94,8 +95,9 @@ def write_metrics(run: RunDir, key: RunKey, steps: int, frames_per_step: int) ->
 
 def write_plan(study: Path, keys: Iterable[RunKey]) -> None:
     rows = [{"task": k.task, "method": k.method, "seed": k.seed, "config_hash": "?"} for k in keys]
+    plan = {"study": study.name, "grid": study.name, "runs": rows}
     record.write_json(
-        record.plan_path(study), {"study": study.name, "grid": study.name, "runs": rows, "estimate": {"gpu_hours": 1.5}}
+        record.plan_path(study), plan | {"estimate": {"hours": None, "known_hours": 1.5, "measured": 3, "unknown": 2}}
     )
 
 

@@ -5,6 +5,7 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from agent import record
@@ -78,6 +79,12 @@ def test_an_empty_scores_file_of_a_finished_run_is_damage(study: Path) -> None:
         ({"frames": "8000", "mean": 1.0}, f"frames is '8000', a whole number {LEFT_OUT}"),
         ({"frames": 8000, "mean": "nan"}, f"the score is 'nan', a finite number {LEFT_OUT}"),
         ({"frames": 8000, "mean": None}, f"the score is None, a finite number {LEFT_OUT}"),
+        ({"frames": 2**60, "mean": 1.0}, f"frames is {2**60}, a whole number {LEFT_OUT}"),
+        ({"frames": 8000, "mean": 10**400}, f"the score is 1{'0' * 56}..., a finite number {LEFT_OUT}"),
+        (
+            {"frames": 8000, "mean": 3.0, "episodes": ["3"]},
+            "its episodes are not all finite numbers; the stated mean counts",
+        ),
         ({"frames": True, "mean": 1.0}, f"frames is True, a whole number {LEFT_OUT}"),
         ({"frames": 6400, "mean": 1.0}, "a second evaluation at 6400 frames; the first one counts"),
         (
@@ -109,6 +116,10 @@ def test_an_odd_evaluation_is_listed_by_place_and_reason(study: Path, row: dict[
         ("config.yaml", "task: atari_pong\nharmony: true\n", "no line 'seed: K'"),
         ("config.yaml", "task: atari_boxing\nseed: 0\n", "says task atari_boxing, seed 0, unlike its folder"),
         ("config.yaml", "task: atari_pong\nseed: 0\nharmony: true\n", "says harmony: True, unlike its folder"),
+        ("config.yaml", "&a {b: *a}", "not YAML"),
+        ("config.yaml", "{" * 2000, "not YAML"),
+        ("config.yaml", "seed: 0\ntask: 2020-01-01\n", "says task datetime.date(2020, 1, 1), seed 0, unlike"),
+        ("metrics.jsonl", '{"frames":1e9,"loss/image":1}\n', "frames is not a whole number in 1 of 1 rows"),
         ("metrics.jsonl", '{"frames":4,"loss/image":"nan"}\n', "loss/image is not a finite number in 1 of 1 rows"),
         ("scores.jsonl", "\x00\x01\n" * 3, "a damaged line"),
         ("attempts/1/attempt.json", "{]", "not JSON"),
@@ -120,6 +131,26 @@ def test_a_damaged_file_is_listed_and_never_a_traceback(study: Path, name: str, 
     loaded = load_study(study)
     assert any(reason in f"{p.path} {p.reason}" for p in loaded.problems if p.path.startswith(str(path)))
     assert len(loaded.runs) == 4
+
+
+def test_attempts_that_are_no_folder_are_listed(study: Path) -> None:
+    import shutil
+
+    run = run_dir(study)
+    shutil.rmtree(run.attempts)
+    run.attempts.write_text("")
+    loaded = load_study(study)
+    assert reasons(loaded, run.attempts) == ["cannot be read (Not a directory)"] and state(loaded) == "done"
+
+
+@pytest.mark.parametrize(("name", "reason"), [("seed-00", "is spelt seed-0"), ("a b/seed-0", "method 'a b': only")])
+def test_a_folder_that_is_not_named_as_runs_are_is_listed(study: Path, name: str, reason: str) -> None:
+    folder = study / "atari_pong" / ("dreamerv3" if "/" not in name else "") / name
+    folder.mkdir(parents=True)
+    loaded = load_study(study)
+    assert len(loaded.runs) == 4
+    (found,) = reasons(loaded, folder)
+    assert found.startswith(reason) and found.endswith("; the run is left out")
 
 
 def test_a_folder_without_config_is_left_out_by_name(study: Path) -> None:
@@ -153,6 +184,8 @@ def test_a_damaged_plan_is_listed(study: Path) -> None:
     assert [p.reason for p in load_study(study).problems] == [
         f"runs[{k}] names no task, method and seed" for k in (0, 1)
     ]
+    record.plan_path(study).write_text('{"runs": [{"task": "../x", "method": "m", "seed": 0}], "created": 1e300}')
+    assert load_study(study).problems[0].reason.startswith("runs[0]: task '../x': only letters")
 
 
 def test_a_second_call_reads_only_what_changed(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,8 +235,10 @@ def test_metrics_are_averaged_in_bins(tmp_path: Path) -> None:
     study = tmp_path / "runs" / "one"
     write_run(study, RunKey("catch", "harmony_dreamerv3", 0), metrics=True)
     (run,) = load_study(study).runs
-    frames, values = run.summary["metrics"]["loss/reward"]
-    assert set(values) == {2.0} and len(frames) <= 61 and frames == sorted(frames)
+    frames, values = run.training(["loss/reward"])["loss/reward"]
+    assert set(values) == {2.0} and len(frames) <= 61 and (np.diff(frames) > 0).all()
+    image = run.training()["loss/image"]  # rows at steps 0, 32, 64, …; bins of ⌈6272/60⌉ = 105 frames hold one each
+    assert image[0][1] == 157.5 and image[1][1] == 100 / 33
 
 
 def test_a_study_that_is_not_there_names_the_nearest(study: Path) -> None:

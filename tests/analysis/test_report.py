@@ -83,7 +83,7 @@ def test_a_demo_like_study_is_reported_with_raw_and_normalised_scores(capsys: py
     assert {r["n"] for r in table.values()} == {"2"}
     text = Path("report/report.md").read_text()
     assert "not comparable with Atari-100k figures" in text
-    assert "estimated 1.50 when planned; spent 0.12; wasted 0" in text
+    assert "estimated 1.50 when planned (2 runs not measured); spent 0.12; wasted 0" in text
     assert Path("report/index.html").read_text().count('class="cell done"') >= 12
 
 
@@ -150,6 +150,20 @@ def test_mixed_code_trees_and_budgets_are_refused(capsys: pytest.CaptureFixture[
     assert (
         "runs come from 2 different code trees" in error and "finished runs of catch end at different frames" in error
     )
+
+
+def test_code_that_changed_between_the_attempts_of_a_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    study = Path("runs/moved")
+    write_study(study, tasks=("catch",), seeds=1)
+    write_run(study, RunKey("catch", "dreamerv3", 1))
+    write_run(study, RunKey("catch", "harmony_dreamerv3", 1), attempt_code="tree-b")
+    assert report.main(["grid=moved", *QUICK]) == 1
+    error = capsys.readouterr().err
+    assert "refused: the code changed between attempts: 1 run was continued by another code tree than begun" in error
+    assert "catch/harmony_dreamerv3/seed-1: tree-a → tree-b" in error
+    assert report.main(["grid=moved", *QUICK, "--force"]) == 0
+    assert "forced: the code changed" in capsys.readouterr().err
+    assert "the code changed between attempts" in Path("report/index.html").read_text()
 
 
 def test_failed_runs_are_named_and_left_out(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from analysis import guard, scores, stats
 from analysis.resample import Stream, quantiles, stratified_indices
 from analysis.results import evaluation_matrices
+from tests.analysis.studies import write_study
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "published_statistics.json").read_text())
 METHODS = list(GOLDEN["methods"])
@@ -310,7 +311,12 @@ def test_the_modules_examples_hold() -> None:
     assert doctest.testmod(stats).failed == 0
 
 
-def test_the_readmes_example_runs() -> None:
+def test_the_readmes_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    write_study(Path("runs/atari100k"), tasks=("atari_pong",), metrics=True)
     text = (Path(stats.__file__).parent / "README.md").read_text(encoding="utf-8")
-    (code,) = [part.split("```")[0] for part in text.split("```python\n")[1:]]
-    exec(compile(code, "README.md", "exec"), {})
+    examples = [part.split("```")[0] for part in text.split("```python\n")[1:]]
+    assert len(examples) == 2
+    for code in examples:
+        exec(compile(code, "README.md", "exec"), {})
