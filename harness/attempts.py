@@ -44,6 +44,7 @@ class Attempt:
             "gpus": 1 if gpu else 0,
             "pack": len(pack["runs"]),
             "mode": pack["mode"],
+            "code_tree": Path(pack["code"]).name,  # the frozen tree is named by its content
             "started": time.time(),
             "env_steps_before": saved_steps(run),
         }
