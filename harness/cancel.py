@@ -31,16 +31,18 @@ def cancel(command: Command) -> int:
                     f"{names[0]} trains as one computation with {', '.join(others)}; "
                     "cancel all of them, or none: name their methods and seeds too"
                 )
-        whole: list[str] = []
+        running = {s.run.name for s in live if s.state is State.RUNNING}
+        begun: list[str] = []
+        waiting: list[str] = []
         for (launch, number), names in jobs.items():
             already = launch.cancelled(number)
             write_json(launch.cancel_file(number), {"runs": sorted({*already, *names})})
             job = launch.jobs.get(number)
             if job is not None and not [n for n in launch.packs[number] if n in open_names and n not in names]:
-                whole.append(job)
-        if whole:
+                (begun if running & set(names) else waiting).append(job)
+        for jobs_, gently in ((begun, True), (waiting, False)):
             try:
-                slurm.cancel(whole)
+                slurm.cancel(jobs_, gently=gently)
             except slurm.SlurmError as error:
                 raise SubmissionError(f"the runs are marked as cancelled, but scancel failed: {error}") from error
     print(f"{len(live)} of {len(chosen)} runs cancelled" + ("; running ones write a checkpoint first" if live else ""))

@@ -41,7 +41,7 @@ def logs(command: Command) -> int:
     for state in states:
         found = _files(study, state, _number(command, "attempt", 0))
         files += [(f"{state.run.name} {path.name}", path) for path in found]
-        if not found and len(states) == 1:
+        if not any(path.stat().st_size for path in found) and len(states) == 1:
             print(f"{state.run.name} is {state.label} and has written nothing yet", file=sys.stderr)
     offsets: dict[Path, int] = {}
     for title, path in files:

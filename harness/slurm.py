@@ -190,11 +190,16 @@ def find_by_name(name: str, patience_s: float = 0.0) -> list[str]:
         time.sleep(1.0)
 
 
-def cancel(job_ids: Sequence[str]) -> None:
-    """Cancel jobs or array elements; those that have ended already are no error. SlurmError when Slurm refuses."""
+def cancel(job_ids: Sequence[str], *, gently: bool = False) -> None:
+    """Cancel jobs or array elements; those that have ended already are no error. SlurmError when Slurm refuses.
+
+    `gently` only sends SIGTERM to a running job's worker, which then has all the time it needs for checkpoints: plain
+    scancel kills after KillWait, 30 seconds on most clusters.
+    """
+    options = ["--batch", "--signal=TERM"] if gently else []
     for first in range(0, len(job_ids), 500):
         try:
-            call(["scancel", *job_ids[first : first + 500]])
+            call(["scancel", *options, *job_ids[first : first + 500]])
         except SlurmError as error:
             if "Invalid job id" not in str(error) and "already completing or completed" not in str(error):
                 raise

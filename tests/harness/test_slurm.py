@@ -247,6 +247,7 @@ def test_cancelling_what_has_ended_is_no_error(bin_folder: Path) -> None:
         bin_folder, "scancel", "echo 'scancel: error: Kill job error on job id 9: Invalid job id specified' >&2; exit 1"
     )
     slurm.cancel(["9"])
+    slurm.cancel(["9"], gently=True)
     program(bin_folder, "scancel", "echo 'scancel: error: Kill job error on job id 9: Access denied' >&2; exit 1")
     with pytest.raises(slurm.SlurmError, match="Access denied"):
         slurm.cancel(["9"])

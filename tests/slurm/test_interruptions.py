@@ -35,13 +35,14 @@ def test_a_running_job_that_is_cancelled_keeps_its_checkpoint_and_goes_on_when_r
     check_study(lab.study("pair"))
 
 
-def test_our_own_cancel_stops_what_was_selected_and_nothing_else(lab: Lab) -> None:
+def test_our_own_cancel_stops_what_was_selected_and_waits_for_its_checkpoint(lab: Lab) -> None:
     lab.grid("pair", PAIR)
-    lab.run("launch", "grid=pair", "cluster=test", env=slow())
+    lab.run("launch", "grid=pair", "cluster=test", "agent.run.steps=100", env=slow(7))  # longer than KillWait
     lab.wait_running("pair")
     assert "1 of 1 runs cancelled" in lab.run("cancel", "grid=pair", "methods=dreamerv3").out
     wait_until(lambda: lab.labels("pair")[RUNS[0]] == "cancelled", 30, "cancelled", 1)
     assert lab.labels("pair")[RUNS[1]] in ("running", "done")
+    assert attempts(lab, "pair", RUNS[0])[0]["reason"] == "stopped"
     lab.run("resubmit", "grid=pair", "--state", "cancelled", env=slow(0.05))
     lab.wait_all("pair", "done", 60)
     check_study(lab.study("pair"))
