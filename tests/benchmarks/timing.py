@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 
 SIDE = 2048
-IMAGES, DEPTH, FILTERS = 256, 32, 64
+IMAGES, DEPTH, FILTERS = 64, 32, 64
 
 
 class Calibration:
-    """A float32 product of 2048×2048 matrices, and a 4×4 stride-2 convolution of 256 64×64×32 images to 64 channels."""
+    """A float32 product of 2048×2048 matrices, and a 4×4 stride-2 convolution of 64 64×64×32 images to 64 channels."""
 
     def __init__(self) -> None:
         matrix = jnp.full((SIDE, SIDE), 1 / SIDE, jnp.float32)
