@@ -128,6 +128,20 @@ def test_runs_of_a_pack_compute_what_they_compute_alone(whole, programs, tmp_pat
     assert scores_of(members[0]) == scores_of(whole)
 
 
+@pytest.mark.slow
+def test_a_pack_of_five_seeds_and_both_methods_scores_as_the_ten_single_runs(programs, tmp_path):
+    configs = [config_of(seed, harmony, **{"run.train_ratio": 8.0}) for seed in range(5) for harmony in (False, True)]
+    outcomes, together = train(programs, tmp_path / "pack", configs)
+    assert outcomes == ["done"] * 10
+    for config, member in zip(configs, together, strict=True):
+        _, alone = train(programs, tmp_path / "single", [config])
+        assert scores_of(member) == scores_of(alone[0]), member.run.path.name
+        (arrays, _), (expected, _) = state_of(member), state_of(alone[0])
+        for name, array in expected.items():
+            if name.startswith("state"):
+                np.testing.assert_allclose(arrays[name], array, atol=1e-3, rtol=1e-3, err_msg=name)
+
+
 def test_members_at_different_steps_finish_together_in_one_pack(whole, programs, tmp_path):
     _, members = train(programs, tmp_path, [config_of()], stop_at=83)
     outcomes, members = train(programs, tmp_path, [config_of(), config_of(seed=1)])
