@@ -344,8 +344,8 @@ class CaseCheck:
         metrics = self._metrics(update.metrics)
         metrics |= {f"{name}_loss_mean": update.metrics.get(f"loss/{name}") for name in self._loss_names(update)}
         metrics |= {
-            "model_opt_grad_steps": state.model_opt.updates, "actor_opt_grad_steps": state.actor_opt.updates,
-            "extr_critic_critic_opt_grad_steps": state.critic_opt.updates,
+            "model_opt_grad_steps": state.model_opt.count, "actor_opt_grad_steps": state.actor_opt.count,
+            "extr_critic_critic_opt_grad_steps": state.critic_opt.count,
         }  # fmt: skip
         carry: Values = named("carry", update.carry.latent) | {"carry/action": update.carry.action}
         for name, array in theirs.items():
@@ -391,7 +391,7 @@ class CaseCheck:
         for part, params in parts.items():
             opt: AdamState = opts[part]
             _, unravel = ravel_pytree(params)
-            values[f"{part}_opt/count"] = opt.updates
+            values[f"{part}_opt/count"] = opt.count
             for moment in ("mu", "nu"):
                 leaves = paths({part: unravel(getattr(opt, moment))})
                 values |= {f"{part}_opt/{moment}/{name}": leaves[p] for name, p in self._names() if p in leaves}

@@ -207,7 +207,7 @@ def opt(a: Arrays) -> Values:
         for i in range(len([key for key in b if key.endswith("/count")])):
             grads = {key: jnp.asarray(b[f"{i}/grad/{key}"]) for key in params}
             params, state, norm = optim.update(params, grads, state, Adam(lr=lr, eps=eps, clip=clip))
-            out |= {f"{name}/{i}/count": state.updates, f"{name}/{i}/grad_norm": norm}
+            out |= {f"{name}/{i}/count": state.count, f"{name}/{i}/grad_norm": norm}
             size = params["b"].size
             for moment in ("mu", "nu"):
                 flat = getattr(state, moment)

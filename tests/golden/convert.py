@@ -135,9 +135,9 @@ def _settings(model: type[BaseModel], theirs: Mapping[str, Any]) -> dict[str, An
 
 # Their variable names to ours: patterns tried in order.
 NAMES: tuple[tuple[str, str], ...] = (
-    (r"agent/wm/model_opt/step/value", "model_opt.updates"),
-    (r"agent/task_behavior/ac/actor_opt/step/value", "actor_opt.updates"),
-    (r"agent/task_behavior/critic/critic_opt/step/value", "critic_opt.updates"),
+    (r"agent/wm/model_opt/step/value", "model_opt.count"),
+    (r"agent/task_behavior/ac/actor_opt/step/value", "actor_opt.count"),
+    (r"agent/task_behavior/critic/critic_opt/step/value", "critic_opt.count"),
     (r"agent/task_behavior/critic/updates/value", "updates"),
     (r"agent/task_behavior/ac/retnorm_extr/(low|high)/value", r"scale.\1"),
     (r"agent/wm/har_s1/harmony_s", "model.harmony.reward"),

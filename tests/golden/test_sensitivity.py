@@ -64,9 +64,9 @@ def sharp_sample(self, noise, sampler):
 
 
 def without_bias_correction(params, grads, state, settings, update=optim.update):
-    late = state._replace(updates=jnp.int32(10**6))
+    late = state._replace(count=jnp.int32(10**6))
     params, new, norm = update(params, grads, late, settings)
-    return params, new._replace(updates=state.updates + 1), norm
+    return params, new._replace(count=state.count + 1), norm
 
 
 def slow_never_copied(slow, critic, updates, config, update=behavior.update_slow):
