@@ -23,6 +23,7 @@ help:
 	@echo "make lint         ruff, pyright, import-linter"
 	@echo "make slurm-demo   the demo's Catch runs through a real one-machine Slurm (Debian/Ubuntu, root)"
 	@echo "make bench        time the agent, launch and status, and the loading of 10 000 run folders, as JSON"
+	@echo "make cuda-compiler   install what compiles for NVIDIA GPUs, which needs none"
 	@echo "make kernels      count an update's GPU kernels, compiled for an H100 without one"
 	@echo "make venv         only the environment in .venv (EXTRAS=cuda12|cuda13|dmc|crafter or a list of them, PYTHON=python3.12)"
 	@echo "make dev          the same with the development tools"
