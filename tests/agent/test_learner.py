@@ -106,7 +106,8 @@ def test_an_update_is_a_function_of_its_arguments_and_counts_itself():
     first, again = step(state, batch, carry), step(state, batch, carry)
     for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(again), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert int(first.state.updates) == int(first.state.model_opt.count) == int(state.updates) + 1
+    count = np.asarray(first.state.model_opt.count)
+    assert int(first.state.updates) == count == int(state.updates) + 1
     np.testing.assert_array_equal(first.carry.action, batch["action"][:, -1])
 
 
