@@ -49,7 +49,8 @@ def all_plots(results: Results, runs: Sequence[LoadedRun] = ()) -> list[Plot]:
 
 def _n(group: Group) -> str:
     runs = sorted({sum(map(len, scores)) for scores in group.scores.values()})
-    return f"{count(len(group.tasks), 'task')}, {' or '.join(map(str, runs))} runs per method"
+    noun = "run" if runs == [1] else "runs"
+    return f"{count(len(group.tasks), 'task')}, {' or '.join(map(str, runs))} {noun} per method"
 
 
 def interval_plot(group: Group, look: dict[str, Look]) -> Plot | None:
