@@ -71,6 +71,11 @@ def finish(command: str, clone: Path, code: int = 0) -> None:
     assert done.returncode == code, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
 
 
+def heed_interrupts() -> None:
+    """Take Ctrl-C as a shell at a terminal does, even where this suite runs in the background, which ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def interrupt(command: str, clone: Path) -> None:
     """Run until a run's metrics have a first row, then press Ctrl-C."""
     seen = {path: path.stat().st_size for path in clone.rglob("metrics.jsonl")}
@@ -83,6 +88,7 @@ def interrupt(command: str, clone: Path) -> None:
             stdout=output,
             stderr=output,
             start_new_session=True,
+            preexec_fn=heed_interrupts,
         )
         deadline = time.monotonic() + TRAINED_WITHIN_S
         while time.monotonic() < deadline and process.poll() is None:
