@@ -143,7 +143,7 @@ def _pairs(runs: Sequence[LoadedRun], grid: str, words: str) -> list[Finding]:
     details = [f"{_name(key)}: {states.get(key, 'missing')}" for key in lacking]
     number = f"{len(lacking)} {'runs have' if len(lacking) > 1 else 'run has'}"
     text = f"methods were not run on the same seeds: {number} no finished counterpart"
-    return [Finding("unpaired", text, True, resubmit_command(lacking, runs, grid, words), details)]
+    return [Finding("unpaired", text, True, fill_command(lacking, runs, grid, words), details)]
 
 
 def _missing(runs: Sequence[LoadedRun], grid: str, words: str) -> list[Finding]:
@@ -159,12 +159,23 @@ def _missing(runs: Sequence[LoadedRun], grid: str, words: str) -> list[Finding]:
     reasons = Counter(str(run.summary["reason"]) for run in open_runs if run.summary["reason"])
     details = [f"{n} × {reason}" for reason, n in reasons.most_common(SHOWN)]
     keys = [run.key for run in open_runs]
-    return [Finding("missing", text, False, resubmit_command(keys, runs, grid, words), details)]
+    return [Finding("missing", text, False, fill_command(keys, runs, grid, words), details)]
 
 
-def resubmit_command(keys: Sequence[RunKey], runs: Sequence[LoadedRun], grid: str, words: str = "") -> str:
-    """Return the shortest command whose selectors cover the keys; what is finished is never run again."""
-    parts = [f"python -m harness.resubmit grid={grid}", *([words] if words else [])]
+def fill_command(keys: Sequence[RunKey], runs: Sequence[LoadedRun], grid: str, words: str = "") -> str:
+    """Return what fills a gap: `launch` for runs that never began, `resubmit` for the others, one after the other.
+
+    Selectors are the shortest that cover the keys; neither command runs again what is finished.
+    """
+    states = {run.key: run.state for run in runs}
+    fresh = [key for key in keys if states.get(key, "missing") in ("missing", "planned")]
+    begun = [key for key in keys if key not in fresh]
+    commands = [(module, found) for module, found in (("launch", fresh), ("resubmit", begun)) if found]
+    return " && ".join(_command(module, found, runs, grid, words) for module, found in commands)
+
+
+def _command(module: str, keys: Sequence[RunKey], runs: Sequence[LoadedRun], grid: str, words: str) -> str:
+    parts = [f"python -m harness.{module} grid={grid}", *([words] if words else [])]
     for name, column in (("tasks", "task"), ("methods", "method"), ("seeds", "seed")):
         wanted = sorted({getattr(key, column) for key in keys})
         if len(wanted) < len({getattr(run.key, column) for run in runs}):

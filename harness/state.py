@@ -241,7 +241,9 @@ def _why_waiting(job: Job | None) -> str:
 def _ended(
     run: Planned, folder: RunDir, where: Where | None, job: Job | None, status: Status | None, note: str
 ) -> RunState:
-    """The state of an unfinished run that nothing works on, with the reason."""
+    """The state of an unfinished run that nothing works on, with the reason; planned anew where its folder is gone."""
+    if not folder.path.is_dir():
+        return RunState(run, State.PLANNED, None, note="its folder was removed")
     attempt = latest(folder)
     ours = where is None or attempt.get("launch") == where.launch.id
     if where and run.name in where.launch.cancelled(where.number):

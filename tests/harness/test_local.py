@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -267,3 +268,17 @@ def test_a_job_without_its_gpu_says_so_before_it_trains(tree: Path, grid: str, t
     assert "device: job local-" in out
     assert "was planned with 1 GPU, but nvidia-smi shows none here" in out
     assert not (tmp_path / "runs/tiny/catch/harmony_dreamerv3/seed-0/attempts").exists()
+
+
+def test_a_run_whose_folder_was_removed_is_launched_again(
+    tree: Path, grid: str, tmp_path: Path, capsys: Capture
+) -> None:
+    runs = tmp_path / "runs"
+    words = [f"grid={grid}", f"runs={runs}", "jobs=2"]
+    assert launch.main(words) == 0
+    gone = runs / "tiny/catch/dreamerv3/seed-0"
+    shutil.rmtree(gone)
+    assert states(grid, runs, capsys)["dreamerv3/0"] == "planned"
+    assert launch.main(words) == 0
+    assert (gone / "result.json").is_file()
+    assert set(states(grid, runs, capsys).values()) == {"done"}
