@@ -32,8 +32,8 @@ class Worker:
             [sys.executable, str(WORKER), preset], env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.made = self._answer()
-        if not Path(self.made["agent"]).is_relative_to(checkout):
-            raise SystemExit(f"{checkout}: its agent was not used, but {self.made['agent']}")
+        if not Path(used := self.made.pop("agent")).is_relative_to(checkout):
+            raise SystemExit(f"{checkout}: its agent was not used, but {used}")
 
     def update(self) -> dict[str, Any]:
         """Make one update and return its times and the process's peak memory."""
