@@ -4,7 +4,7 @@
 for (`pytest -m slow`, `pytest -m slurm`). `gpu`, `gl`, `chromium` and `demo` tests are always collected and skip
 themselves, each with its reason, where the machine cannot run them or no demo has been run.
 
-**Skips in CI.** `HARMONY_BENCH_REQUIRE=slurm,gl,chromium,latex,demo` names the kinds this machine must be able to run:
+**Skips in CI.** `HARMONY_BENCH_REQUIRE=slurm,gl,chromium,…` names the kinds (KINDS) this machine must be able to run:
 a test carrying one of these markers that skips is then reported as a failure. Skip inside the test or its fixture, by
 `pytest.skip(reason)` or `@pytest.mark.skipif`; skipping a whole module that uses such a marker fails as well.
 
@@ -20,7 +20,7 @@ from collections.abc import Generator
 import pytest
 from jaxtyping import install_import_hook
 
-KINDS = ("slow", "slurm", "gpu", "gl", "chromium", "latex", "demo")
+KINDS = ("slow", "slurm", "gpu", "gl", "chromium", "latex", "demo", "cuda_compiler")
 REQUIRED = tuple(kind for kind in os.environ.get("HARMONY_BENCH_REQUIRE", "").split(",") if kind)
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

@@ -54,6 +54,7 @@ def test_a_loop_of_unknown_length_is_refused():
 
 
 @pytest.mark.slow
+@pytest.mark.cuda_compiler
 def test_an_update_of_atari100k_needs_no_more_gpu_kernels_than_its_bound():
     reason = kernels.missing()
     if reason:
