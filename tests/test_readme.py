@@ -71,24 +71,19 @@ def finish(command: str, clone: Path, code: int = 0) -> None:
     assert done.returncode == code, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
 
 
-def heed_interrupts() -> None:
-    """Take Ctrl-C as a shell at a terminal does, even where this suite runs in the background, which ignores it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def interrupt(command: str, clone: Path) -> None:
     """Run until a run's metrics have a first row, then press Ctrl-C."""
     seen = {path: path.stat().st_size for path in clone.rglob("metrics.jsonl")}
     log = clone / "interrupted.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            ["bash", "-c", f"exec {command}"],
+            # A suite in the background ignores Ctrl-C, and so would its children; a shell at a terminal heeds it.
+            ["env", "--default-signal=INT", "bash", "-c", f"exec {command}"],
             cwd=clone,
             env=environment(),
             stdout=output,
             stderr=output,
             start_new_session=True,
-            preexec_fn=heed_interrupts,
         )
         deadline = time.monotonic() + TRAINED_WITHIN_S
         while time.monotonic() < deadline and process.poll() is None:
