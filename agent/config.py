@@ -37,6 +37,7 @@ NOT_IDENTITY = (
     "jax.imagine_unroll",
     "jax.debug_nans",
     "env.processes",
+    "run.eval_overlap",
     "run.log_every",
     "run.checkpoint_every_s",
     "replay.store",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax
 import numpy as np
 
 from agent.config import Config, suite_of
@@ -15,6 +18,7 @@ from agent.envs.base import SEED_LIMIT
 from agent.envs.vector import Batch, VectorEnv
 
 SLOW_SUITES = ("metaworld", "dmc")
+POLL_S = 0.05
 
 
 class Stopped(Exception):
@@ -103,33 +107,120 @@ def make_envs(config: Config, env_steps: int) -> tuple[VectorEnv, Episodes]:
     return VectorEnv(makers, workers(config, len(quota))), Episodes(quota)
 
 
+def overlaps(config: Config) -> bool:
+    """Return whether training goes on during evaluations.
+
+    It does by default where the two do not compete: the device is not the CPU, and worker processes step the
+    environments.
+    """
+    choice = config.run.eval_overlap
+    if choice == "auto":
+        envs = len(quotas(config.run.eval_episodes, config.run.eval_envs))
+        return jax.default_backend() != "cpu" and workers(config, envs) > 0
+    return choice == "on"
+
+
+class _Player:
+    """One run's part of an evaluation; what goes wrong with its environments ends it alone."""
+
+    def __init__(self, config: Config, env_steps: int) -> None:
+        self.error: Exception | None = None
+        self.envs, self.books = make_envs(config, env_steps)
+        self.action = _nothing(self.envs)
+        self.active = self.books.active
+        self.records: Batch = {}
+
+    @property
+    def playing(self) -> bool:
+        return self.error is None and bool(self.active.any())
+
+    def begin(self) -> None:
+        self.envs.step_async(self.action, self.active)
+
+    def finish(self) -> None:
+        self.records = self.envs.step_wait()
+        self.books.add(self.records, self.active, self.envs.was_cut)
+        self.active = self.books.active
+
+    def guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - whatever an environment raises is its own run's outcome
+            self.error = error
+
+
 def evaluate(
     configs: list[Config], env_steps: list[int], policy: BatchPolicy, *, stopped: Callable[[], bool] = lambda: False
-) -> list[dict[str, Any]]:
-    """Play every member's episodes and return its row for scores.jsonl (without the steps and times).
+) -> list[dict[str, Any] | Exception]:
+    """Play every member's episodes and return its row for scores.jsonl (without the steps and times), or its error.
 
-    Raises: Stopped when `stopped()` turns true; EnvironmentFault.
+    Raises: Stopped when `stopped()` turns true; EnvironmentFault when environments cannot be made.
     """
-    pairs: list[tuple[VectorEnv, Episodes]] = []
+    players: list[_Player] = []
     try:
         for config, step in zip(configs, env_steps, strict=True):
-            pairs.append(make_envs(config, step))
-        actions = [_nothing(envs) for envs, _ in pairs]
-        active = [books.active for _, books in pairs]
-        while any(mask.any() for mask in active):
+            players.append(_Player(config, step))
+        while going := [player for player in players if player.playing]:
             if stopped():
                 raise Stopped
-            for (envs, _), action, mask in zip(pairs, actions, active, strict=True):
-                envs.step_async(action, mask)
-            records = [envs.step_wait() for envs, _ in pairs]
-            for (envs, books), record, mask in zip(pairs, records, active, strict=True):
-                books.add(record, mask, envs.was_cut)
-            active = [books.active for _, books in pairs]
-            actions = policy(records)
-        return [books.row(success=envs.spec.success) for envs, books in pairs]
+            for player in going:
+                player.guarded(player.begin)
+            for player in going:
+                if player.error is None:
+                    player.guarded(player.finish)
+            shown = next((player.records for player in players if player.records), None)
+            if shown is None:
+                break
+            actions = policy([player.records or shown for player in players])
+            for player, action in zip(players, actions, strict=True):
+                player.action = action
+        return [player.error or player.books.row(success=player.envs.spec.success) for player in players]
     finally:
-        for envs, _ in pairs:
-            envs.close()
+        for player in players:
+            player.envs.close()
+
+
+class Evaluation:
+    """An evaluation of some runs, played in a thread of its own; `began` is the monotonic time of its start."""
+
+    def __init__(self, configs: list[Config], env_steps: list[int], policy: BatchPolicy) -> None:
+        self.began = time.monotonic()
+        self.seconds = 0.0
+        self._end = threading.Event()
+        self._outcomes: list[dict[str, Any] | Exception] = []
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._work, args=(configs, env_steps, policy), name="evaluation")
+        self._thread.daemon = True
+        self._thread.start()
+
+    def _work(self, configs: list[Config], env_steps: list[int], policy: BatchPolicy) -> None:
+        try:
+            self._outcomes = evaluate(configs, env_steps, policy, stopped=self._end.is_set)
+        except Exception as error:  # noqa: BLE001 - raised again by outcomes(), in the thread that asks
+            self._error = error
+        self.seconds = time.monotonic() - self.began
+
+    @property
+    def done(self) -> bool:
+        """Whether every episode has been played, or an error has ended it."""
+        return not self._thread.is_alive()
+
+    def wait(self, until: Callable[[], bool]) -> bool:
+        """Wait until it is done or `until()` turns true; return whether it is done."""
+        while not self.done and not until():
+            self._thread.join(POLL_S)
+        return self.done
+
+    def outcomes(self) -> list[dict[str, Any] | Exception]:
+        """Return every run's row or error, after `done`; raises what ended the evaluation as a whole."""
+        if self._error is not None:
+            raise self._error
+        return self._outcomes
+
+    def abandon(self) -> None:
+        """End it between two steps; nothing of it is kept."""
+        self._end.set()
+        self._thread.join()
 
 
 def _nothing(envs: VectorEnv) -> np.ndarray:

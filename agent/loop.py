@@ -2,7 +2,9 @@
 
 The order of events is the published one. A round steps every environment once and stores its transition; the updates
 that fall due are made environment by environment. Evaluations are checked between blocks. The device works while the
-host steps the environments: updates are only enqueued, and nothing but the action is waited for.
+host steps the environments: updates are only enqueued, and nothing but the action is waited for. An evaluation plays in
+a thread of its own, with copies of the policies, and training goes on meanwhile where that pays. One that is still
+being played belongs to the checkpoint: a resumed run plays it again from its beginning.
 """
 
 from __future__ import annotations
@@ -12,16 +14,26 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from agent import checkpoint, evaluate
 from agent.envs.vector import Batch
-from agent.evaluate import Stopped
+from agent.evaluate import Evaluation
 from agent.failure import reason_of
 from agent.member import Member
-from agent.pack import Pack, Start, start
-from agent.programs import Programs
+from agent.pack import Pack, Policies, Start, start
+from agent.programs import EvalPolicy, Programs, stack
 
 BEAT_S = 10.0
+
+
+@dataclass
+class Playing:
+    """The evaluation in flight: whose it is, in the order of its outcomes, and the policies it plays."""
+
+    members: list[Member]
+    policies: list[Policies]
+    evaluation: Evaluation
 
 
 class Beat:
@@ -63,6 +75,8 @@ class Loop:
         self.outcomes: dict[int, str] = {}
         self.writers = {id(member): checkpoint.Writer() for member in members}
         self.pack: Pack | None = None
+        self.playing: Playing | None = None
+        self.overlaps = evaluate.overlaps(self.config)
         self.suspect = False
         self.saved_at = time.monotonic()
 
@@ -77,6 +91,8 @@ class Loop:
         except Exception as error:  # noqa: BLE001 - reported and recorded for every run it ends
             self._fail(list(self.going), error)
         finally:
+            if self.playing:
+                self.playing.evaluation.abandon()
             self.beat.stop()
         return [self.outcomes[id(member)] for member in self.everyone]
 
@@ -90,6 +106,9 @@ class Loop:
                 self._fail([member], error)
         if self.going:
             self.pack = Pack(list(self.going), starts, self.programs, on_device=self.on_device)
+            again = [(member, s.evaluated) for member, s in zip(self.going, starts, strict=True) if s.evaluated]
+            if again:
+                self._play([member for member, _ in again], [policies for _, policies in again])
 
     def _step(self) -> None:
         """Do what is due between two rounds, then one round."""
@@ -100,14 +119,15 @@ class Loop:
                 self._fail([member], member.lease_error or RuntimeError("lease lost"))
         if self.suspect:
             self._drop_not_finite()
-        self._complete([m for m in self._members() if m.at_block and m.steps >= m.final])
-        try:
-            self._evaluate_due()
-        except Stopped:
-            if not self.stopped():
-                return
+        ended = [m for m in self._members() if m.at_block and m.steps >= m.final]
+        evaluated = self._collect(wait=bool(ended) or not self.overlaps)
+        if evaluated:
+            self._complete([m for m in ended if m in self.going])
+            evaluated = self._evaluate_due()
         if self.stopped():
             self._stop_all()
+        if not evaluated:
+            return
         if self.going and time.monotonic() - self.saved_at > self.config.run.checkpoint_every_s:
             self._checkpoint(self._members())
         if self.going:
@@ -169,28 +189,56 @@ class Loop:
             if want and member not in bad and row == row:
                 member.log_metrics(row)
 
-    def _evaluate_due(self) -> None:
+    def _evaluate_due(self) -> bool:
+        """Begin the evaluations that are due, and wait for them if training does; return whether it may go on."""
         pack = self._live()
         before = [member.every.anchor for member in self.going]
         due = [i for i, m in enumerate(self.going) if m.at_block and m.every.due(m.steps)]
         due = [i for i in due if self.config.run.eval_episodes]
         if not due:
-            return
-        members = [pack.members[i] for i in due]
-        began = time.monotonic()
-        try:
-            self._phase("evaluating")
-            envs = len(evaluate.quotas(self.config.run.eval_episodes, self.config.run.eval_envs))
-            steps = [member.steps for member in members]
-            configs = [member.config for member in members]
-            rows = evaluate.evaluate(configs, steps, pack.eval_policy(due, envs), stopped=self._halted)
-        except Stopped:
+            return True
+        if not self._collect(wait=True):  # the one before, which was not played in time
             for member, anchor in zip(self.going, before, strict=True):
                 member.every.anchor = anchor
-            raise
-        seconds = (time.monotonic() - began) / len(members)
-        for member, row in zip(members, rows, strict=True):
-            member.log_score(row, seconds)
+            return False
+        members = [pack.members[i] for i in due if pack.members[i] in self.going]
+        for member in members:
+            member.begin_evaluation()
+        if members:
+            self._play(members, [self._live().policies([self.going.index(member)]) for member in members])
+        return self._collect(wait=not self.overlaps)
+
+    def _play(self, members: list[Member], policies: list[Policies]) -> None:
+        """Begin the evaluation that each of these members has noted, with these policies."""
+        envs = len(evaluate.quotas(self.config.run.eval_episodes, self.config.run.eval_envs))
+        steps = [int((member.evaluating or {})["env_steps"]) for member in members]
+        together: Policies = stack(policies)
+        policy = EvalPolicy(self.programs, together.params, together.keys, steps, envs)
+        self.playing = Playing(members, policies, Evaluation([m.config for m in members], steps, policy))
+
+    def _collect(self, *, wait: bool) -> bool:
+        """Write the scores of an evaluation that has been played; return whether training may go on.
+
+        It may not while an evaluation that had to be waited for is still being played, as something else is due first.
+        """
+        playing = self.playing
+        if playing is None:
+            return True
+        if wait and not playing.evaluation.done:
+            self._phase("evaluating")
+            playing.evaluation.wait(self._halted)
+        if not playing.evaluation.done:
+            return not wait
+        self.playing = None
+        seconds = playing.evaluation.seconds / len(playing.members)
+        for member, outcome in zip(playing.members, playing.evaluation.outcomes(), strict=True):
+            if member not in self.going:
+                continue
+            if isinstance(outcome, Exception):
+                self._fail([member], outcome)
+            else:
+                member.log_score(outcome, seconds)
+        return True
 
     def _halted(self) -> bool:
         return self.stopped() or self.beat.lost.is_set()
@@ -204,9 +252,15 @@ class Loop:
         self._drop_not_finite()
         for member in [m for m in members if m in self.going]:
             self._settle(member)
-            snapshot = self._live().snapshot(self.going.index(member))
+            snapshot = self._live().snapshot(self.going.index(member), self._evaluated(member))
             self.writers[id(member)].start(member.run.checkpoint, snapshot)
         self.saved_at = time.monotonic()
+
+    def _evaluated(self, member: Member) -> Policies | None:
+        """Return the policy of a member's evaluation while it is being played."""
+        if self.playing is None or member not in self.playing.members:
+            return None
+        return self.playing.policies[self.playing.members.index(member)]
 
     def _drop_not_finite(self) -> None:
         self.suspect = False

@@ -71,6 +71,7 @@ class Member:
         self.rows = {"metrics": 0, "scores": 0}
         self.walltime_s = 0.0
         self.last_score: dict[str, Any] | None = None
+        self.evaluating: dict[str, Any] | None = None
         self.lease_error: Exception | None = None
         self.chunks: list[list[Any]] = []
         self._saved_rounds = 0
@@ -173,9 +174,15 @@ class Member:
         record.append_row(self.run.metrics, {**row, **metrics, **self.tally.report(), **rates})
         self.rows["metrics"] += 1
 
+    def begin_evaluation(self) -> None:
+        """Note the present step as that of the evaluation that begins."""
+        self.evaluating = self._stamp()
+
     def log_score(self, row: dict[str, Any], seconds: float) -> None:
-        """Append the result of an evaluation that began at the present step."""
-        self.last_score = {**self._stamp(), **row, "evaluation_s": round(seconds, 3)}
+        """Append the result of the evaluation that was begun, under the step at which it was."""
+        assert self.evaluating is not None
+        self.last_score = {**self.evaluating, **row, "evaluation_s": round(seconds, 3)}
+        self.evaluating = None
         record.append_row(self.run.scores, self.last_score, durable=True)
         self.rows["scores"] += 1
 
@@ -199,6 +206,7 @@ class Member:
             "walltime_s": self.clock(),
             "logged": list(self._logged),
             "last_score": self.last_score,
+            "evaluating": self.evaluating,
             "random": self._random.bit_generator.state,
             "tally": [self.tally.returns.tolist(), self.tally.lengths.tolist(), self.tally.ended],
         }
@@ -214,6 +222,7 @@ class Member:
         self.steps, self.rounds, self.updates = values["env_steps"], values["rounds"], values["updates"]
         self.ratio.anchor, self.every.anchor = values["ratio"], values["every"]
         self.rows, self.walltime_s, self.last_score = values["rows"], values["walltime_s"], values["last_score"]
+        self.evaluating = values.get("evaluating")
         self._mark = time.monotonic()
         steps, updates, seconds = values["logged"]
         self._logged = (steps, updates, seconds)

@@ -10,9 +10,9 @@ import numpy as np
 
 from agent import checkpoint, learner, record, replay
 from agent.envs.vector import Batch
-from agent.learner import TrainState
+from agent.learner import PolicyParams, TrainState
 from agent.member import Member
-from agent.programs import Acted, EvalPolicy, Programs, host_stack, initial_state, stack
+from agent.programs import Acted, Programs, host_stack, initial_state, stack
 from agent.replay import HostBuffers
 from agent.world_model import Carry
 
@@ -29,13 +29,27 @@ def _with_rows(tree: Any, where: Any, rows: Any) -> Any:
     return jax.tree.map(lambda leaf, new: leaf.at[where].set(new), tree, rows)
 
 
+@jax.jit
+def _copy_of(tree: Any) -> Any:
+    """Return copies of every leaf, which outlive the arrays that an update consumes."""
+    return jax.tree.map(jnp.copy, tree)
+
+
+class Policies(NamedTuple):
+    """The policies of some runs, stacked, for an evaluation: parameters and the runs' keys."""
+
+    params: PolicyParams
+    keys: jax.Array
+
+
 class Start(NamedTuple):
-    """One run's arrays as it joins a pack."""
+    """One run's arrays as it joins a pack; `evaluated` is the policy of an evaluation not yet played to its end."""
 
     state: TrainState
     carry: Carry
     policy_carry: Carry
     buffers: HostBuffers
+    evaluated: Policies | None = None
 
 
 def start(member: Member, programs: Programs) -> Start:
@@ -67,7 +81,15 @@ def start(member: Member, programs: Programs) -> Start:
     for first, chunk in checkpoint.load_chunks(run.checkpoint, values["chunks"]):
         replay.fill(buffers, chunk, first)
     member.restore(arrays, values)
-    return Start(state, carry, policy_carry, buffers)
+    if member.evaluating is None:
+        return Start(state, carry, policy_carry, buffers)
+    evaluated = checkpoint.restore_tree(policies_of(state), arrays, "evaluated")
+    return Start(state, carry, policy_carry, buffers, jax.tree.map(jnp.asarray, evaluated))
+
+
+def policies_of(state: TrainState) -> Policies:
+    """Return the part of a state that evaluations need."""
+    return Policies(learner.policy_params(state), state.key)
 
 
 class Pack:
@@ -183,18 +205,22 @@ class Pack:
         host = {name: self._rows(value) for name, value in self.metrics.items()}
         return [{name: float(values[i]) for name, values in host.items()} for i in range(self.size)]
 
-    def eval_policy(self, indices: list[int], envs: int) -> EvalPolicy:
-        """Return the present policy of these runs for an evaluation in `envs` environments each."""
-        params = self.take(learner.policy_params(self.state), indices)
-        keys = self.take(self.state.key, indices)
-        return EvalPolicy(self.programs, params, keys, [self.members[i].steps for i in indices], envs)
+    def policies(self, indices: list[int]) -> Policies:
+        """Return the present policies of these runs; updates leave them as they are."""
+        policies = self.take(policies_of(self.state), indices)
+        return _copy_of(policies) if self.size == 1 else policies
 
-    def snapshot(self, index: int) -> checkpoint.Snapshot:
-        """Return a member's checkpoint, copied to the host; its pending rounds become the next replay chunk."""
+    def snapshot(self, index: int, evaluated: Policies | None) -> checkpoint.Snapshot:
+        """Return a member's checkpoint, copied to the host; its pending rounds become the next replay chunk.
+
+        `evaluated` is the policy of the member's evaluation if one is being played: a resumed run plays it again.
+        """
         member = self.members[index]
         arrays = member.host_arrays()
         for name, tree in (("state", self.state), ("carry", self.carry), ("policy", self.policy_carry)):
             arrays |= checkpoint.flatten_tree(self.take(tree, [index]), name)
+        if evaluated is not None:
+            arrays |= checkpoint.flatten_tree(evaluated, "evaluated")
         first, rounds, chunk = member.take_pending()
         return checkpoint.Snapshot(arrays, member.values(), chunk, first, rounds, member.chunks)
 

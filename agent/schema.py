@@ -200,7 +200,8 @@ class Run(Section):
     """The schedule. Steps are stored transitions of any environment, the reset record included.
 
     `steps` ends the run (prefill counts); `train_ratio` is the number of replayed steps per environment step;
-    `prefill` is the number of replay windows that random actions must fill, in blocks of `block` steps.
+    `prefill` is the number of replay windows that random actions must fill, in blocks of `block` steps. `eval_overlap`
+    lets training go on while evaluations are played; `auto`: on a GPU, with environments in worker processes.
     """
 
     steps: Positive = 1_000_000
@@ -211,6 +212,7 @@ class Run(Section):
     eval_episodes: NonNegative = 10
     eval_initial: bool = True
     eval_envs: Positive = 10
+    eval_overlap: Literal["auto", "on", "off"] = "auto"
     log_every: Positive = 1_000
     checkpoint_every_s: Above0 = 600.0
 

@@ -1,12 +1,13 @@
 """The training loop on the debug preset and Catch: real environments, real updates, small numbers."""
 
 import json
+import threading
 
 import jax
 import numpy as np
 import pytest
 
-from agent import checkpoint, record, replay
+from agent import checkpoint, evaluate, record, replay
 from agent.config import make_config
 from agent.loop import Loop
 from agent.member import Member
@@ -17,8 +18,9 @@ from agent.record import RunDir
 SETTINGS = {"task": "catch", "run.steps": 120, "run.eval_every": 60, "env.catch.size": 8}
 
 
-def config_of(seed=0, harmony=True, **more):
-    return make_config(["debug"], {**SETTINGS, "seed": seed, "harmony": harmony, **more})
+def config_of(seed=0, harmony=True, overlap="auto", **more):
+    given = {"seed": seed, "harmony": harmony, "run.eval_overlap": overlap}
+    return make_config(["debug"], {**SETTINGS, **given, **more})
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,16 @@ def state_of(member):
     saved = checkpoint.load(member.run.checkpoint)
     assert saved is not None
     return saved
+
+
+def same_arrays(member, expected):
+    """Compare the last checkpoints of two runs, to the bit; the environments' state is pickled and may differ."""
+    arrays, others = state_of(member)[0], state_of(expected)[0]
+    assert arrays.keys() == others.keys()
+    for name, array in others.items():
+        if name != "host/envs":
+            np.testing.assert_array_equal(arrays[name], array, err_msg=name)
+    return True
 
 
 def scores_of(member):
@@ -92,13 +104,92 @@ def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one_to_the_bit(whole,
     outcomes, members = train(programs, tmp_path, [config_of()])
     assert outcomes == ["done"]
     assert members[0].attempt == 2
-    arrays, values = state_of(members[0])
-    expected, expected_values = state_of(whole)
-    for name, array in expected.items():
-        if name != "host/envs":
-            np.testing.assert_array_equal(arrays[name], array, err_msg=name)
-    assert values["updates"] == expected_values["updates"]
+    assert same_arrays(members[0], whole)
+    assert state_of(members[0])[1]["updates"] == state_of(whole)[1]["updates"]
     assert scores_of(members[0]) == scores_of(whole)
+
+
+class Held:
+    """Evaluations that do not play before they are let go, or are asked to stop."""
+
+    def __init__(self, monkeypatch):
+        self.let_go = threading.Event()
+        self._play = evaluate.evaluate
+        monkeypatch.setattr(evaluate, "evaluate", self)
+
+    def __call__(self, configs, env_steps, policy, *, stopped):
+        while not self.let_go.wait(0.01):
+            if stopped():
+                raise evaluate.Stopped
+        return self._play(configs, env_steps, policy, stopped=stopped)
+
+
+def test_training_goes_on_during_an_overlapping_evaluation_and_its_scores_are_the_same(
+    whole, programs, tmp_path, monkeypatch
+):
+    held = Held(monkeypatch)
+    original = Loop._round
+
+    def round_(loop):
+        if loop.going[0].steps == 100:
+            assert loop.playing is not None
+            held.let_go.set()
+        original(loop)
+
+    monkeypatch.setattr(Loop, "_round", round_)
+    outcomes, members = train(programs, tmp_path, [config_of(overlap="on")])
+    assert outcomes == ["done"]
+    assert scores_of(members[0]) == scores_of(whole)
+    assert same_arrays(members[0], whole)
+
+
+@pytest.mark.parametrize("pack", [1, 2])
+def test_an_evaluation_in_flight_at_a_checkpoint_is_played_again_after_it(whole, programs, tmp_path, monkeypatch, pack):
+    configs = [config_of(overlap="on"), config_of(seed=3, harmony=False, overlap="on")][:pack]
+    with monkeypatch.context() as patch:
+        Held(patch)
+        outcomes, members = train(programs, tmp_path, configs, stop_at=83)
+        assert outcomes == ["stopped"] * pack
+        assert scores_of(members[0]) == []
+    outcomes, members = train(programs, tmp_path, configs)
+    assert outcomes == ["done"] * pack
+    assert scores_of(members[0]) == scores_of(whole)
+    assert pack > 1 or same_arrays(members[0], whole)
+
+
+def test_a_run_ends_only_when_its_last_evaluation_has_been_played(whole, programs, tmp_path, monkeypatch):
+    held = Held(monkeypatch)
+    original = Loop._collect
+
+    def collect(loop, *, wait):
+        if loop.going[0].steps == 120:
+            assert wait
+            held.let_go.set()
+        return original(loop, wait=wait)
+
+    monkeypatch.setattr(Loop, "_collect", collect)
+    outcomes, members = train(programs, tmp_path, [config_of(overlap="on")])
+    assert outcomes == ["done"]
+    assert scores_of(members[0]) == scores_of(whole)
+
+
+@pytest.mark.parametrize("overlap", ["on", "off"])
+def test_an_evaluation_environment_that_breaks_ends_its_run_alone(whole, programs, tmp_path, monkeypatch, overlap):
+    make = evaluate.make_envs
+
+    def make_envs(config, env_steps):
+        envs, books = make(config, env_steps)
+        if config.seed == 1:
+            monkeypatch.setattr(envs, "step_wait", lambda: 1 / 0)
+        return envs, books
+
+    monkeypatch.setattr(evaluate, "make_envs", make_envs)
+    outcomes, members = train(programs, tmp_path, [config_of(seed=1, overlap=overlap), config_of(overlap=overlap)])
+    assert outcomes == ["failed", "done"]
+    assert scores_of(members[1]) == scores_of(whole)
+    status = record.read_status(members[0].run)
+    assert status is not None
+    assert "ZeroDivisionError" in (status.message or "")
 
 
 def test_rows_after_the_last_checkpoint_are_replayed_not_repeated(whole, programs, tmp_path):
@@ -130,7 +221,8 @@ def test_runs_of_a_pack_compute_what_they_compute_alone(whole, programs, tmp_pat
 
 @pytest.mark.slow
 def test_a_pack_of_five_seeds_and_both_methods_scores_as_the_ten_single_runs(programs, tmp_path):
-    configs = [config_of(seed, harmony, **{"run.train_ratio": 8.0}) for seed in range(5) for harmony in (False, True)]
+    more = {"run.train_ratio": 8}
+    configs = [config_of(seed, harmony, "auto", **more) for seed in range(5) for harmony in (False, True)]
     outcomes, together = train(programs, tmp_path / "pack", configs)
     assert outcomes == ["done"] * 10
     for config, member in zip(configs, together, strict=True):

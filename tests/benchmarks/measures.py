@@ -103,9 +103,11 @@ def evaluation(calibration: Calibration, preset: str, task: str, episodes: int, 
     params = learner.policy_params(state)
 
     def play() -> list[dict[str, Any]]:
-        return evaluate.evaluate(
-            runs_of(config, pack), [0] * pack, EvalPolicy(programs, params, jnp.asarray(state.key), [0] * pack, envs)
-        )
+        policy = EvalPolicy(programs, params, jnp.asarray(state.key), [0] * pack, envs)
+        outcomes = evaluate.evaluate(runs_of(config, pack), [0] * pack, policy)
+        if errors := [outcome for outcome in outcomes if isinstance(outcome, Exception)]:
+            raise errors[0]
+        return [outcome for outcome in outcomes if isinstance(outcome, dict)]
 
     play()  # compiles the policy
     reference, began = calibration.seconds(), time.perf_counter()
