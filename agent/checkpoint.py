@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from agent.record import RecordError, read_json, write_bytes, write_json
+from agent.files import RecordError, read_json, write_bytes, write_json
 
 INDEX = "latest.json"
 FORMAT = 1

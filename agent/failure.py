@@ -7,8 +7,8 @@ import traceback
 
 from agent.device import DeviceError
 from agent.envs.base import EnvironmentFault, EnvironmentUnavailable
+from agent.files import RecordError
 from agent.reasons import GPU_MEMORY, Reason
-from agent.record import RecordError
 
 
 def reason_of(error: BaseException) -> tuple[Reason, str]:

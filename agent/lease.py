@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.record import STALE_AFTER_S, RecordError, RunDir, read_json
+from agent.files import RecordError, read_json
+from agent.record import STALE_AFTER_S, RunDir
 
 BEAT_S = 30.0
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from agent import checkpoint, record, schedule
+from agent import checkpoint, files, record, schedule
 from agent.config import Config, config_hash, frames_per_step
 from agent.envs import registry
 from agent.envs.base import DiscreteAction
@@ -171,7 +171,7 @@ class Member:
             "rate/updates_per_s": (self.updates - updates) / elapsed,
         }
         self._logged = (self.steps, self.updates, row["walltime_s"])
-        record.append_row(self.run.metrics, {**row, **metrics, **self.tally.report(), **rates})
+        files.append_row(self.run.metrics, {**row, **metrics, **self.tally.report(), **rates})
         self.rows["metrics"] += 1
 
     def begin_evaluation(self) -> None:
@@ -183,7 +183,7 @@ class Member:
         assert self.evaluating is not None
         self.last_score = {**self.evaluating, **row, "evaluation_s": round(seconds, 3)}
         self.evaluating = None
-        record.append_row(self.run.scores, self.last_score, durable=True)
+        files.append_row(self.run.scores, self.last_score, durable=True)
         self.rows["scores"] += 1
 
     def heartbeat(self) -> None:
@@ -230,15 +230,15 @@ class Member:
         returns, lengths, ended = values["tally"]
         self.tally = Tally(np.array(returns), np.array(lengths), [tuple(pair) for pair in ended])
         self.chunks, self._saved_rounds = values["chunks"], values["rounds"]
-        record.truncate_rows(self.run.metrics, self.rows["metrics"])
-        record.truncate_rows(self.run.scores, self.rows["scores"])
+        files.truncate_rows(self.run.metrics, self.rows["metrics"])
+        files.truncate_rows(self.run.scores, self.rows["scores"])
 
     def finish(self) -> None:
         """Write result.json, the sign that the run is complete."""
         score = self.last_score or {}
         name = "success" if score.get("metric") == "success" else "mean"
         result = {**self._stamp(), "final_score": score.get(name), "config_hash": self.hash, "pack": self.pack}
-        record.write_json(self.run.result, result)
+        files.write_json(self.run.result, result)
 
     def end(self, state: str, reason: str | None = None, message: str | None = None) -> None:
         """Write the last status of this attempt, close the environments and give the run back."""

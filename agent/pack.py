@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agent import checkpoint, learner, record, replay
+from agent import checkpoint, files, learner, replay
 from agent.envs.vector import Batch
 from agent.learner import PolicyParams, TrainState
 from agent.member import Member
@@ -64,14 +64,14 @@ def start(member: Member, programs: Programs) -> Start:
     buffers = replay.empty(programs.rows)
     saved = checkpoint.load(run.checkpoint)
     if saved is None:
-        record.truncate_rows(run.metrics, 0)
-        record.truncate_rows(run.scores, 0)
+        files.truncate_rows(run.metrics, 0)
+        files.truncate_rows(run.scores, 0)
         member.prefill()
         replay.fill(buffers, member.pending(), 0)
         return Start(state, carry, policy_carry, buffers)
     arrays, values = saved
     if values["config_hash"] != member.hash:
-        raise record.RecordError(
+        raise files.RecordError(
             f"{run.checkpoint}: belongs to configuration {values['config_hash']}, not {member.hash}"
         )
     state, carry, policy_carry = (

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from agent.record import RecordError, read_json
+from agent.files import RecordError, read_json
 
 ROOT = Path(__file__).resolve().parents[1]
 # The harness writes this file into the code tree that jobs run from.

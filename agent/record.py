@@ -20,24 +20,16 @@ process. Imports neither JAX nor an environment.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
-import uuid
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from pydantic_core import from_json
+from agent.files import RecordError, read_json, write_json
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=@+,-]{0,150}")
 STALE_AFTER_S = 300.0
-MAX_LINE = 16 * 2**20
-
-
-class RecordError(Exception):
-    """A file of a run folder is missing, damaged or not ours to write; the message names it and the reason."""
 
 
 def safe_name(name: str, kind: str) -> str:
@@ -176,145 +168,6 @@ def read_status(run: RunDir) -> Status | None:
     return status
 
 
-def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Replace the file in one step: written aside, fsynced when durable, renamed."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-    if durable:
-        sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_json(path: Path, data: Any, *, durable: bool = True) -> None:
-    """Replace a JSON file in one step. NaN is refused by the reader, so it is refused here."""
-    write_bytes(path, (json.dumps(data, allow_nan=False, indent=1) + "\n").encode(), durable=durable)
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the object in a JSON file, None when the file is missing; RecordError when it is damaged."""
-    try:
-        data = _parse(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise RecordError(f"{path}: not JSON ({error})") from error
-    if not isinstance(data, dict):
-        raise RecordError(f"{path}: an object is expected, got {type(data).__name__}")
-    return cast("dict[str, Any]", data)
-
-
-def _parse(text: bytes) -> Any:
-    """Return what a JSON text says; ValueError where it says nothing.
-
-    Pydantic's parser takes half as long as Python's; what it refuses is Python's to judge, since they differ a little.
-    """
-    try:
-        return from_json(text)
-    except ValueError:
-        try:
-            return json.loads(text)
-        except RecursionError:
-            raise ValueError("nested too deeply") from None
-
-
-def append_row(path: Path, row: dict[str, Any], *, durable: bool = False) -> None:
-    """Append one JSON line; non-finite numbers become the strings "nan", "inf" and "-inf"."""
-    line = json.dumps({k: _finite(v) for k, v in row.items()}, allow_nan=False, separators=(",", ":")) + "\n"
-    with open(path, "ab") as file:
-        if file.tell() and not _ends_with_newline(path):
-            file.write(b"\n")
-        file.write(line.encode())
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return str(value)
-    return value
-
-
-def _ends_with_newline(path: Path) -> bool:
-    with open(path, "rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
-
-
-def read_rows(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the objects of a JSON-lines file in order, and one sentence for each line that is not one.
-
-    A missing file has no rows. A last line without its newline that does not parse is an interrupted write: it is
-    left out and reported like any other damage. Lines over 16 MiB are skipped without being held in memory.
-    """
-    rows: list[dict[str, Any]] = []
-    problems: list[str] = []
-    try:
-        file = open(path, "rb")  # noqa: SIM115 - closed below, opened here for its own error
-    except FileNotFoundError:
-        return rows, problems
-    except OSError as error:
-        return rows, [f"{path}: cannot be read ({error.strerror})"]
-    with file:
-        for number, line in enumerate(_lines(file), start=1):
-            if line is None:
-                problems.append(f"{path}, line {number}: longer than {MAX_LINE} bytes")
-                continue
-            if not line.strip():
-                continue
-            try:
-                row = _parse(line)
-            except ValueError:
-                kind = "a damaged line" if line.endswith(b"\n") else "an interrupted write"
-                problems.append(f"{path}, line {number}: {kind}")
-                continue
-            if isinstance(row, dict):
-                rows.append(cast("dict[str, Any]", row))
-            else:
-                problems.append(f"{path}, line {number}: an object is expected, got {type(row).__name__}")
-    return rows, problems
-
-
-def _lines(file: Any) -> Iterator[bytes | None]:
-    while line := file.readline(MAX_LINE):
-        if len(line) < MAX_LINE or line.endswith(b"\n"):
-            yield line
-            continue
-        while line and not line.endswith(b"\n"):
-            line = file.readline(MAX_LINE)
-        yield None
-
-
-def keep_rows(path: Path, keep: Callable[[dict[str, Any]], bool]) -> int:
-    """Rewrite a JSON-lines file with the rows to keep and return how many rows or damaged lines went."""
-    rows, problems = read_rows(path)
-    kept = [row for row in rows if keep(row)]
-    gone = len(rows) - len(kept) + len(problems)
-    if gone:
-        text = "".join(json.dumps(row, allow_nan=False, separators=(",", ":")) + "\n" for row in kept)
-        write_bytes(path, text.encode())
-    return gone
-
-
 def plan_path(study: Path) -> Path:
     """Return the path of a study's plan."""
     return study / "plan.json"
@@ -345,15 +198,3 @@ def _folders(path: Path) -> list[Path]:
             )
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def truncate_rows(path: Path, count: int) -> int:
-    """Keep the first `count` rows of a JSON-lines file, the ones a checkpoint vouches for; return how many went."""
-    seen = 0
-
-    def keep(_: dict[str, Any]) -> bool:
-        nonlocal seen
-        seen += 1
-        return seen <= count
-
-    return keep_rows(path, keep)

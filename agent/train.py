@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from agent import config as configuration
 from agent.config import Config, ConfigError
 from agent.envs.registry import check_available
-from agent.record import RecordError, RunDir, read_json, write_json
+from agent.files import RecordError, read_json, write_json
+from agent.record import RunDir
 
 if TYPE_CHECKING:
     from agent.member import Member

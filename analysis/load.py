@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from agent import record
+from agent import files, record
 from analysis.errors import InputError, nearest
 from analysis.scores import RunScores
 from analysis.summary import summarise_all
@@ -116,7 +116,7 @@ def _is_named_safely(path: Path, problems: list[Problem]) -> bool:
     try:
         spelt = record.RunKey.of(path).folder(path.parents[2]).name
         reason = "" if path.name == spelt else f"is spelt {spelt}"
-    except record.RecordError as error:
+    except files.RecordError as error:
         reason = str(error)
     if reason:
         shown = os.fsencode(path).decode(errors="backslashreplace")
@@ -127,7 +127,7 @@ def _is_named_safely(path: Path, problems: list[Problem]) -> bool:
 def _plan(folder: Path, problems: list[Problem]) -> dict[str, Any] | None:
     try:
         return record.read_plan(folder)
-    except record.RecordError as error:
+    except files.RecordError as error:
         path, _, reason = str(error).partition(": ")
         problems.append(Problem(path, f"{reason}; what was planned is unknown"))
         return None
@@ -163,7 +163,7 @@ def _without_folder(
         except (TypeError, KeyError, ValueError, OverflowError):
             problems.append(Problem(str(record.plan_path(folder)), f"runs[{number}] names no task, method and seed"))
             continue
-        except record.RecordError as error:
+        except files.RecordError as error:
             problems.append(Problem(str(record.plan_path(folder)), f"runs[{number}]: {error}"))
             continue
         if key not in found:
@@ -245,7 +245,7 @@ def _read_cache(path: Path) -> dict[str, Any]:
 def _write_cache(path: Path, content: dict[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        record.write_bytes(
+        files.write_bytes(
             path, json.dumps({"format": CACHE_FORMAT, **content}, separators=(",", ":")).encode(), durable=False
         )
     except OSError:  # a full or read-only home costs time, not results

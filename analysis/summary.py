@@ -11,7 +11,7 @@ from pathlib import Path
 from subprocess import PIPE
 from typing import Any, cast
 
-from agent import record
+from agent import files, record
 from analysis.identity import Identity, read_identity
 from analysis.training import read_training
 from analysis.values import MAX_FRAMES, finite, is_finite, is_whole, short
@@ -92,7 +92,7 @@ def _left_out(run: record.RunDir, found: dict[str, Any], identity: Identity | No
 
 def _evaluations(run: record.RunDir, damage: list[str]) -> dict[str, Any]:
     path = str(run.scores)
-    rows, unreadable = record.read_rows(run.scores)
+    rows, unreadable = files.read_rows(run.scores)
     damage += unreadable
     points: dict[int, float] = {}
     unit = "success" if rows and all("success" in row for row in rows) else "return"
@@ -141,19 +141,19 @@ def _state(run: record.RunDir, damage: list[str]) -> dict[str, Any]:
             found |= {"state": status.state, "reason": str(status.reason or ""), "heartbeat": finite(status.heartbeat)}
             for name in ("env_steps", "total_env_steps"):
                 found[name] = int(finite(getattr(status, name)))
-    except record.RecordError as error:
+    except files.RecordError as error:
         damage.append(str(error))
         found["state"] = "damaged"
     except TypeError as error:  # where the record's types are checked as it is made
         damage.append(f"{run.status}: a value has the wrong type ({str(error).splitlines()[0]})")
         found["state"] = "damaged"
     try:
-        if record.read_json(run.result) is not None:
+        if files.read_json(run.result) is not None:
             found["state"] = "done"
         elif found["state"] == "done":
             damage.append(f"{run.status}: says done, but there is no result.json; the run is left out")
             found["state"] = "damaged"
-    except record.RecordError as error:
+    except files.RecordError as error:
         damage.append(str(error))
         found["state"] = "damaged"
     return found
@@ -161,8 +161,8 @@ def _state(run: record.RunDir, damage: list[str]) -> dict[str, Any]:
 
 def _provenance(run: record.RunDir, damage: list[str]) -> dict[str, Any]:
     try:
-        data = record.read_json(run.provenance) or {}
-    except record.RecordError as error:
+        data = files.read_json(run.provenance) or {}
+    except files.RecordError as error:
         damage.append(str(error))
         data = {}
     tree = data.get("code_tree") or "+".join(str(data[name]) for name in ("git_sha", "dirty") if data.get(name))
@@ -184,8 +184,8 @@ def _attempts(run: record.RunDir, damage: list[str]) -> dict[str, Any]:
         numbers = []
     for number in numbers:
         try:
-            data = record.read_json(run.attempts / str(number) / "attempt.json") or {}
-        except record.RecordError as error:
+            data = files.read_json(run.attempts / str(number) / "attempt.json") or {}
+        except files.RecordError as error:
             damage.append(str(error))
             continue
         seconds = finite(data.get("device_seconds")) or finite(data.get("gpu_seconds"))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from agent import record
+from agent import files
 from analysis.resample import Floats
 from analysis.values import MAX_FRAMES, is_finite, is_whole
 
@@ -24,7 +24,7 @@ def read_training(path: Path, damage: list[str]) -> dict[str, Any]:
 
     `damage` gains a sentence for everything that is left out.
     """
-    rows, unreadable = record.read_rows(path)
+    rows, unreadable = files.read_rows(path)
     damage += unreadable
     good = [row for row in rows if is_whole(row.get("frames"), MAX_FRAMES)]
     if len(good) < len(rows):

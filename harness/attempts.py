@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.record import RecordError, RunDir, read_json, read_status, write_json
+from agent.files import RecordError, read_json, write_json
+from agent.record import RunDir, read_status
 from harness.jobenv import Gpu, finished, job_id
 
 OWN_FAULTS = ("code_error", "nan", "wrong_input", "gpu_oom")

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from agent.config import ConfigError
-from agent.record import write_json
+from agent.files import write_json
 from harness import slurm
 from harness.command import Command, SubmissionError, run
 from harness.launch import follow_up

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from agent.config import ConfigError, nearest
-from agent.record import RecordError
+from agent.files import RecordError
 
 
 class SubmissionError(Exception):

@@ -10,7 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, cast
 
-from agent.record import RecordError, RunDir, RunKey, read_json, read_plan
+from agent.files import RecordError, read_json
+from agent.record import RunDir, RunKey, read_plan
 from harness.attempts import lost_s
 from harness.grid import Run
 from harness.profiles import Profile

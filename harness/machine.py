@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import ConfigError
-from agent.record import RecordError, read_json
+from agent.files import RecordError, read_json
 from harness.study import Launch, check_private
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import METHODS, Config, ConfigError, differences, dump_yaml, from_dict, read_yaml
-from agent.record import plan_path, read_plan, write_bytes, write_json
+from agent.files import write_bytes, write_json
+from agent.record import plan_path, read_plan
 from harness.command import Command, comma_list, match_name, parse_seeds
 from harness.grid import Run, is_scalar, spell, typed_value
 from harness.hours import Estimate

@@ -19,8 +19,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from agent.files import RecordError, read_json, write_json
 from agent.lease import process_gone, process_identity
-from agent.record import RecordError, read_json, write_json
 from harness.jobenv import cores, share
 from harness.machine import Machine
 from harness.study import Launch

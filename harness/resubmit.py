@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import ConfigError
+from agent.files import write_json
 from agent.reasons import Reason
-from agent.record import write_json
 from harness import hours, packing, profiles, snapshot
 from harness.attempts import saved_steps
 from harness.command import Command, Flag, counted, run

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from agent.config import CONFIGS, ConfigError
-from agent.record import write_json
+from agent.files import write_json
 
 ROOT = CONFIGS.parent
 PACKAGES = ("agent", "harness", "analysis", "configs", "slurm", "scores")

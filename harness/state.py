@@ -10,9 +10,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from agent.files import RecordError, read_json
 from agent.lease import lease_holder, process_gone
 from agent.reasons import Reason
-from agent.record import RecordError, RunDir, Status, read_json, read_status
+from agent.record import RunDir, Status, read_status
 from harness import pool, slurm
 from harness.attempts import STOPPED_CODE, broke, latest
 from harness.diagnose import Diagnosis, Evidence, diagnose

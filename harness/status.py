@@ -9,8 +9,8 @@ from dataclasses import asdict
 from typing import Any
 
 from agent.config import ConfigError, nearest
+from agent.files import RecordError
 from agent.lease import lease_holder
-from agent.record import RecordError
 from harness import hours
 from harness.command import Command, Flag, run
 from harness.launch import follow_up

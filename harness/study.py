@@ -27,8 +27,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from agent.config import ConfigError, nearest
+from agent.files import RecordError, read_json, write_json
 from agent.lease import Lease
-from agent.record import RecordError, RunDir, RunKey, plan_path, read_json, read_plan, safe_name, write_json
+from agent.record import RunDir, RunKey, plan_path, read_plan, safe_name
 from harness.command import Command
 from harness.grid_file import grid_path
 

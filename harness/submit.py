@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-from agent.record import read_json, write_json
+from agent.files import read_json, write_json
 from harness import slurm
 from harness.command import SubmissionError
 from harness.jobenv import CPUS

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from agent.record import read_json
+from agent.files import read_json
 from harness import pool
 from harness.state import Overview, overview
 from harness.study import Launch, Study

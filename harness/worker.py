@@ -18,8 +18,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from agent.files import RecordError, read_json
 from agent.lease import lease_holder, process_gone
-from agent.record import STALE_AFTER_S, RecordError, RunDir, read_json, read_status
+from agent.record import STALE_AFTER_S, RunDir, read_status
 from harness import slurm
 from harness.attempts import Attempt, broke, latest
 from harness.cache import Cache

@@ -8,8 +8,9 @@ import time
 
 import pytest
 
+from agent.files import RecordError
 from agent.lease import Lease, process_identity
-from agent.record import RecordError, RunDir
+from agent.record import RunDir
 
 
 def test_a_held_lease_is_refused_and_names_its_holder(tmp_path):

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from agent import checkpoint, evaluate, record, replay
+from agent import checkpoint, evaluate, files, record, replay
 from agent.config import make_config
 from agent.loop import Loop
 from agent.member import Member
@@ -68,7 +68,7 @@ def same_arrays(member, expected):
 
 
 def scores_of(member):
-    rows, problems = record.read_rows(member.run.scores)
+    rows, problems = files.read_rows(member.run.scores)
     assert not problems
     return [{k: v for k, v in row.items() if k not in ("walltime_s", "evaluation_s")} for row in rows]
 
@@ -82,7 +82,7 @@ def whole(programs, tmp_path_factory):
 
 
 def test_a_run_ends_with_its_result_scores_and_counts(whole):
-    result = record.read_json(whole.run.result)
+    result = files.read_json(whole.run.result)
     assert result is not None
     assert (result["env_steps"], result["frames"], result["updates"]) == (120, 120, 15)
     assert [row["env_steps"] for row in scores_of(whole)] == [60]
@@ -196,14 +196,14 @@ def test_rows_after_the_last_checkpoint_are_replayed_not_repeated(whole, program
     _, members = train(programs, tmp_path, [config_of()], stop_at=60)
     run = members[0].run
     index = json.loads((run.checkpoint / "latest.json").read_text())
-    record.append_row(run.scores, {"env_steps": 60, "mean": 99.0})
+    files.append_row(run.scores, {"env_steps": 60, "mean": 99.0})
     with open(run.metrics, "ab") as file:
         file.write(b'{"env_steps": 6')
     outcomes, members = train(programs, tmp_path, [config_of()])
     assert outcomes == ["done"]
     assert index["rows"]["scores"] == 0
     assert scores_of(members[0]) == scores_of(whole)
-    assert record.read_rows(run.metrics)[1] == []
+    assert files.read_rows(run.metrics)[1] == []
 
 
 def test_runs_of_a_pack_compute_what_they_compute_alone(whole, programs, tmp_path):
@@ -340,6 +340,6 @@ def test_a_damaged_checkpoint_is_refused_by_name(programs, tmp_path):
     state = next(members[0].run.checkpoint.glob("state-*.npz"))
     state.write_bytes(state.read_bytes()[:1000])
     member = Member(config_of(), members[0].run)
-    with pytest.raises(record.RecordError, match=r"state-.*npz: cannot be read"):
+    with pytest.raises(files.RecordError, match=r"state-.*npz: cannot be read"):
         start(member, programs)
     member.end("stopped")

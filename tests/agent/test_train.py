@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from agent import record, train
+from agent import files, train
 from agent.config import make_config
 from agent.record import RunDir
 
@@ -125,7 +125,7 @@ def wait_for(run, env_steps, process):
     """Wait until the run's process has got so far; fail with its output when it ends before."""
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
-        rows, _ = record.read_rows(run.metrics)
+        rows, _ = files.read_rows(run.metrics)
         if rows and rows[-1]["env_steps"] >= env_steps:
             return
         assert process.poll() is None, process.communicate()
@@ -149,14 +149,14 @@ def test_a_signalled_run_continues_where_it_was(tmp_path, number):
     else:
         assert process.returncode == train.STOPPED, err
         assert f"received {number.name}: writing a checkpoint" in err
-    saved = record.read_json(run.checkpoint / "latest.json")
+    saved = files.read_json(run.checkpoint / "latest.json")
     assert saved is not None
     assert saved["env_steps"] >= 100
     process = subprocess.Popen(command(run.path, long), env=environ, stdout=-1, stderr=-1, text=True)
     wait_for(run, saved["env_steps"] + 100, process)
     process.terminate()
     process.communicate(timeout=120)
-    rows, problems = record.read_rows(run.scores)
+    rows, problems = files.read_rows(run.scores)
     steps = [row["env_steps"] for row in rows]
     assert steps == sorted(set(steps))
     assert steps == [60, *range(100, steps[-1] + 1, 100)]
@@ -170,7 +170,7 @@ def test_the_command_of_the_readme_runs_to_its_end_and_answers_when_repeated(tmp
         command(run.path, QUICK, "--jax.prealloc", "False"), capture_output=True, text=True, check=True
     )
     assert f"{run.path}: complete at 120 steps, final score" in first.stdout
-    provenance = record.read_json(run.provenance)
+    provenance = files.read_json(run.provenance)
     assert provenance is not None
     assert provenance["packages"]["jax"]
     assert provenance["device"] == "cpu"

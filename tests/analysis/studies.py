@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent import record
+from agent import files, record
 from agent.config import METHODS, config_hash, dump_yaml, make_config
 from agent.record import RunDir, RunKey, Status
 
@@ -33,7 +33,7 @@ def write_run(
         ["catch"], {"task": key.task, "seed": key.seed, "harmony": METHODS[method], **(overrides or {})}
     )
     dump_yaml(config, run.config)
-    record.write_json(
+    files.write_json(
         run.provenance, {"git_sha": "abc", "dirty": "", "code_tree": code, "packages": PACKAGES, "device": "cpu"}
     )
     for number in range(1, evaluations + 1):
@@ -49,7 +49,7 @@ def write_run(
         }
         if success:
             row |= {"success": min(1.0, number / 5), "successes": [0, 1], "metric": "success"}
-        record.append_row(run.scores, row)
+        files.append_row(run.scores, row)
     if metrics:
         write_metrics(run, key, evaluations * every, frames_per_step)
     status = Status(
@@ -57,7 +57,7 @@ def write_run(
     )
     record.write_status(run, status)
     number, attempt = run.new_attempt()
-    record.write_json(
+    files.write_json(
         attempt / "attempt.json",
         {
             "attempt": number,
@@ -70,7 +70,7 @@ def write_run(
         },
     )
     if state == "done":
-        record.write_json(
+        files.write_json(
             run.result, {"frames": evaluations * every * frames_per_step, "config_hash": config_hash(config)}
         )
     return run
@@ -90,13 +90,13 @@ def write_metrics(run: RunDir, key: RunKey, steps: int, frames_per_step: int) ->
                 "harmony/reward_weight": 1 + step / 900,
                 "harmony/dyn_weight": 1.0,
             }
-        record.append_row(run.metrics, row)
+        files.append_row(run.metrics, row)
 
 
 def write_plan(study: Path, keys: Iterable[RunKey]) -> None:
     rows = [{"task": k.task, "method": k.method, "seed": k.seed, "config_hash": "?"} for k in keys]
     plan = {"study": study.name, "grid": study.name, "runs": rows}
-    record.write_json(
+    files.write_json(
         record.plan_path(study), plan | {"estimate": {"hours": None, "known_hours": 1.5, "measured": 3, "unknown": 2}}
     )
 

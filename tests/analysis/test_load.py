@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent import record
+from agent import files, record
 from agent.record import RunDir, RunKey
 from analysis.errors import InputError
 from analysis.load import LoadedStudy, load_study
@@ -206,7 +206,7 @@ def test_a_second_call_reads_only_what_changed(study: Path, monkeypatch: pytest.
     assert not read
     assert [r.scores.scores.tolist() for r in again.runs] == [r.scores.scores.tolist() for r in first.runs]
     assert again.configs == first.configs
-    record.append_row(run_dir(study).scores, {"frames": 8000, "mean": 9.0})
+    files.append_row(run_dir(study).scores, {"frames": 8000, "mean": 9.0})
     assert load_study(study).runs[0].scores.scores[-1] == 9.0
     assert read == [run_dir(study).path]
 

@@ -15,7 +15,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from agent.record import RunDir, Status, write_json, write_status
+from agent.files import write_json
+from agent.record import RunDir, Status, write_status
 from tests.slurm.cluster import Answer, Lab, Stand, environment, make_tree, run_names
 
 ROUNDS = 3

@@ -12,8 +12,9 @@ import sys
 import time
 from pathlib import Path
 
+from agent.files import append_row, keep_rows, write_json
 from agent.lease import Lease
-from agent.record import RunDir, Status, append_row, keep_rows, write_json, write_status
+from agent.record import RunDir, Status, write_status
 
 EVERY = 5
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from agent.record import RunDir, Status, write_json, write_status
+from agent.files import write_json
+from agent.record import RunDir, Status, write_status
 from harness import hours
 from harness.command import parse
 from harness.grid import Run, configure, expand

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from agent.config import Config, config_hash, from_dict, read_yaml
+from agent.files import RecordError, append_row, keep_rows, read_json, write_json
 from agent.lease import Lease
-from agent.record import RecordError, RunDir, Status, append_row, keep_rows, read_json, write_json, write_status
+from agent.record import RunDir, Status, write_status
 
 STEPS_PER_TICK = 20
 SETTINGS: dict[str, Any] = json.loads(os.environ.get("CHEAP", "{}"))
