@@ -16,6 +16,7 @@ from agent.metrics import train_metrics
 from agent.optim import AdamState
 from agent.rssm import Latent
 from agent.world_model import Carry
+from tests.golden import metrics
 from tests.golden.convert import IDENTITY, Arrays, Case, Determined, our_name, paths, read_case
 from tests.golden.report import FileReport
 
@@ -27,41 +28,6 @@ STRAY_SHARE = 0.005
 
 KEY = jax.random.key(0)
 Values = dict[str, Any]
-
-# Their metric to ours. Harmony's and optimizers' names are spelled out; the rest of theirs is not logged.
-METRICS = {
-    "actor_opt_grad_norm": "grad_norm/actor",
-    "actor_opt_loss": "loss/actor",
-    "adv_mag": "actor/advantage_mag",
-    "adv_mean": "actor/advantage",
-    "adv_std": "actor/advantage_std",
-    "cont_avg": "model/cont_avg",
-    "cont_pred": "model/cont_pred",
-    "extr_critic_critic_opt_grad_norm": "grad_norm/critic",
-    "extr_critic_critic_opt_loss": "loss/critic",
-    "extr_critic_mean": "critic/value",
-    "extr_return_raw_mean": "imagined/return",
-    "extr_return_raw_std": "imagined/return_std",
-    "extr_reward_mean": "imagined/reward",
-    "model_loss_mean": "loss/model",
-    "model_opt_grad_norm": "grad_norm/model",
-    "model_opt_loss": "loss/model",
-    "policy_entropy_mean": "actor/entropy",
-    "policy_logprob_mean": "actor/log_prob",
-    "post_ent_mean": "model/post_entropy",
-    "prior_ent_mean": "model/prior_entropy",
-    "reward_avg": "model/reward_avg",
-    "reward_max_data": "model/reward_max_data",
-    "reward_max_pred": "model/reward_max_pred",
-    "reward_pred": "model/reward_pred",
-} | {
-    f"{theirs}{i}": f"harmony/{name}_{ours}"
-    for theirs, ours in (("harmony_s", "s"), ("coeff", "weight"), ("sigma", "sigma"))
-    for i, name in ((1, "reward"), (2, "image"), (3, "dyn"))
-}
-
-# Means whose terms may cancel, and the metric that tells how large the terms are.
-MEAN_OF = {"reward_pred": "reward_max_pred", "reward_avg": "reward_max_data", "actor_opt_loss": "adv_mag"}
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -232,13 +198,9 @@ class CaseCheck:
         values: Values = {f"loss/{name}": loss for name, loss in seen.losses.items()}
         values |= {"total": total, "model_loss_mean": seen.total.mean(), "model_loss_std": seen.total.std()}
         values["grad_norm"] = jnp.linalg.norm(ravel_pytree(grads)[0])
-        values |= {f"metric/{m}": v for m, v in self._metrics(state.model.harmony.metrics()).items()}
+        values |= {f"metric/{m}": v for m, v in metrics.theirs_of(state.model.harmony.metrics()).items()}
         last = jax.tree.map(lambda x: x[:, -1], seen.post)
         return values | named("carry", last) | {"carry/action": batch["action"][:, -1]}, paths({"model": grads})
-
-    @staticmethod
-    def _metrics(ours: Values) -> Values:
-        return {theirs: ours[name] for theirs, name in METRICS.items() if name in ours}
 
     @staticmethod
     def _gradient(report: FileReport, name: str, array: np.ndarray, grads: Values) -> None:
@@ -257,14 +219,14 @@ class CaseCheck:
             theirs = below(arrays, prefix) if prefix else plain
             if not theirs:
                 continue
-            values, grads, metrics = self.behave(self.state, self.batches[0], jnp.float32(eps))
+            values, grads, logged = self.behave(self.state, self.batches[0], jnp.float32(eps))
             for name, array in theirs.items():
                 if "grad/" in name:
                     self._gradient(report, prefix + name, array, grads)
                 elif "/metric/" in name:
                     key = name.rsplit("/", 1)[-1]
-                    if key in metrics:
-                        self._metric(report, prefix + name, theirs, name, metrics[key])
+                    if key in logged:
+                        metrics.check(report, prefix + name, theirs, name, logged[key])
                     else:
                         report.unlogged.append(prefix + name)
                 elif name in values:
@@ -272,14 +234,6 @@ class CaseCheck:
                     report.close(prefix + name, array, np.asarray(values[name]), rtol)
                 else:
                     report.missed.append(f"{prefix}{name}")
-
-    @staticmethod
-    def _metric(report: FileReport, name: str, theirs: Arrays, key: str, ours: Any) -> None:
-        """Compare a metric; a mean is measured against the largest magnitude of what it is the mean of."""
-        array, (folder, what) = theirs[key], key.rsplit("/", 1)
-        of = MEAN_OF.get(what, what.removesuffix("_mean") + "_mag" if what.endswith("_mean") else what)
-        scale = max(float(np.abs(theirs.get(f"{folder}/{of}", array)).max()), float(np.abs(array).max()))
-        report.check(name, array, np.asarray(ours), lambda error, _: error <= GRADIENT * scale, "tolerance 1e-04")
 
     def _behavior(self, state: TrainState, batch: Values, eps: jax.Array) -> tuple[Values, Values, Values]:
         config, sampler = self.case.config, Determined(eps)
@@ -298,8 +252,8 @@ class CaseCheck:
         values["actor/grad_norm"] = jnp.linalg.norm(ravel_pytree(actor_grads)[0])
         values["critic/grad_norm"] = jnp.linalg.norm(ravel_pytree(critic_grads)[0])
         losses = {"actor": actor_value, "critic": critic_value}
-        metrics = train_metrics(state.model.harmony, batch, seen, acted, judged, losses, {})
-        return values, paths({"actor": actor_grads, "critic": critic_grads}), self._metrics(metrics)
+        logged = train_metrics(state.model.harmony, batch, seen, acted, judged, losses, {})
+        return values, paths({"actor": actor_grads, "critic": critic_grads}), metrics.theirs_of(logged)
 
     def _imagined(self, state: TrainState, start: Latent, acted: Any, judged: Any) -> Values:
         settings = self.case.config.retnorm
@@ -341,9 +295,9 @@ class CaseCheck:
     def _compare_step(self, report: FileReport, prefix: str, theirs: Arrays, update: learner.Update, n: int) -> None:
         state, ours = update.state, paths(update.state)
         moments = self._moments(state)
-        metrics = self._metrics(update.metrics)
-        metrics |= {f"{name}_loss_mean": update.metrics.get(f"loss/{name}") for name in self._loss_names(update)}
-        metrics |= {
+        logged = metrics.theirs_of(update.metrics)
+        logged |= {f"{name}_loss_mean": update.metrics.get(f"loss/{name}") for name in self._loss_names(update)}
+        logged |= {
             "model_opt_grad_steps": state.model_opt.count, "actor_opt_grad_steps": state.actor_opt.count,
             "extr_critic_critic_opt_grad_steps": state.critic_opt.count,
         }  # fmt: skip
@@ -355,8 +309,8 @@ class CaseCheck:
             elif kind == "adam" and rest in moments:
                 rule = report.equal if array.dtype.kind == "i" else report.close
                 rule(prefix + name, array, np.asarray(moments[rest]), *(() if array.dtype.kind == "i" else (GRADIENT,)))
-            elif kind == "metric" and rest in metrics:
-                self._metric(report, prefix + name, theirs, name, metrics[rest])
+            elif kind == "metric" and rest in logged:
+                metrics.check(report, prefix + name, theirs, name, logged[rest])
             elif kind == "metric":
                 report.unlogged.append(prefix + name)
             elif kind == "var" and rest == IDENTITY:
