@@ -19,6 +19,7 @@ from agent.envs.vector import Batch, VectorEnv
 
 SLOW_SUITES = ("metaworld", "dmc")
 POLL_S = 0.05
+ABANDON_S = 10.0
 
 
 class Stopped(Exception):
@@ -110,7 +111,7 @@ def make_envs(config: Config, env_steps: int) -> tuple[VectorEnv, Episodes]:
 def overlaps(config: Config) -> bool:
     """Return whether training goes on during evaluations.
 
-    It does by default where the two do not compete: the device is not the CPU, and worker processes step the
+    It does by default where the two compete least: the device is not the CPU, and worker processes step the
     environments.
     """
     choice = config.run.eval_overlap
@@ -125,28 +126,44 @@ class _Player:
 
     def __init__(self, config: Config, env_steps: int) -> None:
         self.error: Exception | None = None
-        self.envs, self.books = make_envs(config, env_steps)
-        self.action = _nothing(self.envs)
-        self.active = self.books.active
         self.records: Batch = {}
+        self._made: tuple[VectorEnv, Episodes] | None = None
+        self.guarded(lambda: self._make(config, env_steps))
+
+    def _make(self, config: Config, env_steps: int) -> None:
+        self._made = make_envs(config, env_steps)
+        envs, books = self._made
+        self.action, self.active = _nothing(envs), books.active
 
     @property
     def playing(self) -> bool:
         return self.error is None and bool(self.active.any())
 
     def begin(self) -> None:
-        self.envs.step_async(self.action, self.active)
+        assert self._made is not None
+        self._made[0].step_async(self.action, self.active)
 
     def finish(self) -> None:
-        self.records = self.envs.step_wait()
-        self.books.add(self.records, self.active, self.envs.was_cut)
-        self.active = self.books.active
+        assert self._made is not None
+        envs, books = self._made
+        self.records = envs.step_wait()
+        books.add(self.records, self.active, envs.was_cut)
+        self.active = books.active
+
+    def outcome(self) -> dict[str, Any] | Exception:
+        if self.error is not None or self._made is None:
+            return self.error or RuntimeError("the evaluation was not begun")
+        return self._made[1].row(success=self._made[0].spec.success)
+
+    def close(self) -> None:
+        if self._made is not None:
+            self.guarded(self._made[0].close)
 
     def guarded(self, work: Callable[[], None]) -> None:
         try:
             work()
         except Exception as error:  # noqa: BLE001 - whatever an environment raises is its own run's outcome
-            self.error = error
+            self.error = self.error or error
 
 
 def evaluate(
@@ -154,11 +171,13 @@ def evaluate(
 ) -> list[dict[str, Any] | Exception]:
     """Play every member's episodes and return its row for scores.jsonl (without the steps and times), or its error.
 
-    Raises: Stopped when `stopped()` turns true; EnvironmentFault when environments cannot be made.
+    Raises: Stopped when `stopped()` turns true; what `policy` raises.
     """
     players: list[_Player] = []
     try:
         for config, step in zip(configs, env_steps, strict=True):
+            if stopped():
+                raise Stopped
             players.append(_Player(config, step))
         while going := [player for player in players if player.playing]:
             if stopped():
@@ -168,16 +187,17 @@ def evaluate(
             for player in going:
                 if player.error is None:
                     player.guarded(player.finish)
+            # Those who have ended are shown something, as the policy is compiled for all of them; it is not played.
             shown = next((player.records for player in players if player.records), None)
             if shown is None:
                 break
             actions = policy([player.records or shown for player in players])
             for player, action in zip(players, actions, strict=True):
                 player.action = action
-        return [player.error or player.books.row(success=player.envs.spec.success) for player in players]
+        return [player.outcome() for player in players]
     finally:
         for player in players:
-            player.envs.close()
+            player.close()
 
 
 class Evaluation:
@@ -188,7 +208,7 @@ class Evaluation:
         self.seconds = 0.0
         self._end = threading.Event()
         self._outcomes: list[dict[str, Any] | Exception] = []
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, args=(configs, env_steps, policy), name="evaluation")
         self._thread.daemon = True
         self._thread.start()
@@ -196,7 +216,7 @@ class Evaluation:
     def _work(self, configs: list[Config], env_steps: list[int], policy: BatchPolicy) -> None:
         try:
             self._outcomes = evaluate(configs, env_steps, policy, stopped=self._end.is_set)
-        except Exception as error:  # noqa: BLE001 - raised again by outcomes(), in the thread that asks
+        except BaseException as error:  # noqa: BLE001 - raised again by outcomes(), in the thread that asks
             self._error = error
         self.seconds = time.monotonic() - self.began
 
@@ -213,14 +233,16 @@ class Evaluation:
 
     def outcomes(self) -> list[dict[str, Any] | Exception]:
         """Return every run's row or error, after `done`; raises what ended the evaluation as a whole."""
-        if self._error is not None:
+        if isinstance(self._error, Exception):
             raise self._error
+        if self._error is not None:
+            raise RuntimeError(f"the evaluation was left by {self._error!r}") from self._error
         return self._outcomes
 
     def abandon(self) -> None:
-        """End it between two steps; nothing of it is kept."""
+        """End it between two steps; nothing of it is kept. An environment that hangs is not waited for."""
         self._end.set()
-        self._thread.join()
+        self._thread.join(ABANDON_S)
 
 
 def _nothing(envs: VectorEnv) -> np.ndarray:

@@ -21,7 +21,7 @@ from agent.envs.vector import Batch
 from agent.evaluate import Evaluation
 from agent.failure import reason_of
 from agent.member import Member
-from agent.pack import Pack, Policies, Start, start
+from agent.pack import Pack, Policies, Start, policy_at, start
 from agent.programs import EvalPolicy, Programs, stack
 
 BEAT_S = 10.0
@@ -29,10 +29,10 @@ BEAT_S = 10.0
 
 @dataclass
 class Playing:
-    """The evaluation in flight: whose it is, in the order of its outcomes, and the policies it plays."""
+    """The evaluation in flight: whose it is, in the order of its outcomes, and the policies it plays, stacked."""
 
     members: list[Member]
-    policies: list[Policies]
+    policies: Policies
     evaluation: Evaluation
 
 
@@ -91,8 +91,7 @@ class Loop:
         except Exception as error:  # noqa: BLE001 - reported and recorded for every run it ends
             self._fail(list(self.going), error)
         finally:
-            if self.playing:
-                self.playing.evaluation.abandon()
+            self._abandon()
             self.beat.stop()
         return [self.outcomes[id(member)] for member in self.everyone]
 
@@ -108,7 +107,7 @@ class Loop:
             self.pack = Pack(list(self.going), starts, self.programs, on_device=self.on_device)
             again = [(member, s.evaluated) for member, s in zip(self.going, starts, strict=True) if s.evaluated]
             if again:
-                self._play([member for member, _ in again], [policies for _, policies in again])
+                self._play([member for member, _ in again], stack([policies for _, policies in again]))
 
     def _step(self) -> None:
         """Do what is due between two rounds, then one round."""
@@ -177,6 +176,7 @@ class Loop:
                 records.append(member.envs.step_wait())
             except Exception as error:  # noqa: BLE001 - whatever an environment raises ends its run, not the pack
                 broken.append((member, error))
+        self._collect_of([member for member, _ in broken])
         for member, error in broken:
             self._fail([member], error)
         return records
@@ -197,7 +197,7 @@ class Loop:
         due = [i for i in due if self.config.run.eval_episodes]
         if not due:
             return True
-        if not self._collect(wait=True):  # the one before, which was not played in time
+        if self.stopped() or not self._collect(wait=True):  # the one before, which was not played in time
             for member, anchor in zip(self.going, before, strict=True):
                 member.every.anchor = anchor
             return False
@@ -205,15 +205,14 @@ class Loop:
         for member in members:
             member.begin_evaluation()
         if members:
-            self._play(members, [self._live().policies([self.going.index(member)]) for member in members])
+            self._play(members, self._live().policies([self.going.index(member) for member in members]))
         return self._collect(wait=not self.overlaps)
 
-    def _play(self, members: list[Member], policies: list[Policies]) -> None:
+    def _play(self, members: list[Member], policies: Policies) -> None:
         """Begin the evaluation that each of these members has noted, with these policies."""
         envs = len(evaluate.quotas(self.config.run.eval_episodes, self.config.run.eval_envs))
         steps = [int((member.evaluating or {})["env_steps"]) for member in members]
-        together: Policies = stack(policies)
-        policy = EvalPolicy(self.programs, together.params, together.keys, steps, envs)
+        policy = EvalPolicy(self.programs, policies.params, policies.keys, steps, envs)
         self.playing = Playing(members, policies, Evaluation([m.config for m in members], steps, policy))
 
     def _collect(self, *, wait: bool) -> bool:
@@ -224,6 +223,9 @@ class Loop:
         playing = self.playing
         if playing is None:
             return True
+        if not any(member in self.going for member in playing.members):
+            self._abandon()
+            return True
         if wait and not playing.evaluation.done:
             self._phase("evaluating")
             playing.evaluation.wait(self._halted)
@@ -231,7 +233,12 @@ class Loop:
             return not wait
         self.playing = None
         seconds = playing.evaluation.seconds / len(playing.members)
-        for member, outcome in zip(playing.members, playing.evaluation.outcomes(), strict=True):
+        try:
+            outcomes = playing.evaluation.outcomes()
+        except Exception as error:  # noqa: BLE001 - ends the runs that were being evaluated, with its traceback
+            self._fail([member for member in playing.members if member in self.going], error)
+            return True
+        for member, outcome in zip(playing.members, outcomes, strict=True):
             if member not in self.going:
                 continue
             if isinstance(outcome, Exception):
@@ -239,6 +246,17 @@ class Loop:
             else:
                 member.log_score(outcome, seconds)
         return True
+
+    def _collect_of(self, members: list[Member]) -> None:
+        """Wait for the scores of runs that are about to fail: they belong to steps at which all was well."""
+        if self.playing is not None and any(member in self.playing.members for member in members):
+            self._collect(wait=True)
+
+    def _abandon(self) -> None:
+        """End an evaluation that is nobody's any more, or is left to the next attempt."""
+        if self.playing is not None:
+            self.playing.evaluation.abandon()
+            self.playing = None
 
     def _halted(self) -> bool:
         return self.stopped() or self.beat.lost.is_set()
@@ -260,11 +278,14 @@ class Loop:
         """Return the policy of a member's evaluation while it is being played."""
         if self.playing is None or member not in self.playing.members:
             return None
-        return self.playing.policies[self.playing.members.index(member)]
+        members = self.playing.members
+        return policy_at(self.playing.policies, members.index(member), len(members))
 
     def _drop_not_finite(self) -> None:
         self.suspect = False
-        for member in self._live().not_finite():
+        bad = self._live().not_finite()
+        self._collect_of(bad)
+        for member in [m for m in bad if m in self.going]:
             text = f"losses or gradients are not finite at step {member.steps}"
             self._fail([member], FloatingPointError(text))
 

@@ -179,9 +179,10 @@ class Member:
         self.evaluating = self._stamp()
 
     def log_score(self, row: dict[str, Any], seconds: float) -> None:
-        """Append the result of the evaluation that was begun, under the step at which it was."""
+        """Append the result of the evaluation, under the step at which it was begun; the time is the present."""
         assert self.evaluating is not None
-        self.last_score = {**self.evaluating, **row, "evaluation_s": round(seconds, 3)}
+        times = {"walltime_s": round(self.clock(), 3), "evaluation_s": round(seconds, 3)}
+        self.last_score = {**self.evaluating, **row, **times}
         self.evaluating = None
         files.append_row(self.run.scores, self.last_score, durable=True)
         self.rows["scores"] += 1

@@ -87,6 +87,11 @@ def start(member: Member, programs: Programs) -> Start:
     return Start(state, carry, policy_carry, buffers, jax.tree.map(jnp.asarray, evaluated))
 
 
+def policy_at(policies: Policies, index: int, size: int) -> Policies:
+    """Return one run's part of the stacked policies of `size` runs."""
+    return policies if size == 1 else _rows_of(policies, np.int32(index))
+
+
 def policies_of(state: TrainState) -> Policies:
     """Return the part of a state that evaluations need."""
     return Policies(learner.policy_params(state), state.key)

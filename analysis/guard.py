@@ -26,6 +26,7 @@ NOT_IDENTITY = frozenset(
         "jax.scan",
         "replay.store",
         "run.checkpoint_every_s",
+        "run.eval_overlap",
         "run.log_every",
     )
 )

@@ -9,6 +9,7 @@ import pytest
 
 from agent import checkpoint, evaluate, files, record, replay
 from agent.config import make_config
+from agent.evaluate import Evaluation
 from agent.loop import Loop
 from agent.member import Member
 from agent.pack import Pack, start
@@ -18,9 +19,9 @@ from agent.record import RunDir
 SETTINGS = {"task": "catch", "run.steps": 120, "run.eval_every": 60, "env.catch.size": 8}
 
 
-def config_of(seed=0, harmony=True, overlap="auto", **more):
+def config_of(seed=0, harmony=True, overlap="auto", more=None):
     given = {"seed": seed, "harmony": harmony, "run.eval_overlap": overlap}
-    return make_config(["debug"], {**SETTINGS, **given, **more})
+    return make_config(["debug"], {**SETTINGS, **given, **(more or {})})
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +155,7 @@ def test_an_evaluation_in_flight_at_a_checkpoint_is_played_again_after_it(whole,
     outcomes, members = train(programs, tmp_path, configs)
     assert outcomes == ["done"] * pack
     assert scores_of(members[0]) == scores_of(whole)
+    assert all(len(scores_of(member)) == 1 for member in members)
     assert pack > 1 or same_arrays(members[0], whole)
 
 
@@ -192,6 +194,96 @@ def test_an_evaluation_environment_that_breaks_ends_its_run_alone(whole, program
     assert "ZeroDivisionError" in (status.message or "")
 
 
+def lose_lease(loop):
+    holder = json.loads(loop.going[0].run.lease.read_text()) | {"owner": "another"}
+    loop.going[0].run.lease.write_text(json.dumps(holder))
+    loop.beat.now()
+
+
+@pytest.mark.parametrize("overlap", ["on", "off"])
+def test_an_evaluation_of_a_run_that_was_taken_over_is_abandoned(programs, tmp_path, monkeypatch, overlap):
+    held = Held(monkeypatch)
+    original = Evaluation.wait
+
+    def wait(evaluation, until):
+        lose_lease(evaluation.loop)
+        return original(evaluation, until)
+
+    def play(loop, *arguments):
+        begin(loop, *arguments)
+        loop.playing.evaluation.loop = loop
+
+    def round_(loop):
+        if loop.going[0].steps == 90:
+            lose_lease(loop)
+        step(loop)
+
+    begin, step = Loop._play, Loop._round
+    monkeypatch.setattr(Loop, "_play", play)
+    monkeypatch.setattr(*(Loop, "_round", round_) if overlap == "on" else (Evaluation, "wait", wait))
+    outcomes, members = train(programs, tmp_path, [config_of(overlap=overlap)])
+    assert outcomes == ["failed"]
+    assert not held.let_go.is_set()  # it would have waited for ever
+    assert members[0].steps == (91 if overlap == "on" else 60)
+    assert scores_of(members[0]) == []
+
+
+@pytest.mark.parametrize("pack", [1, 2])
+def test_a_run_that_fails_during_its_evaluation_keeps_the_score(whole, programs, tmp_path, monkeypatch, pack):
+    held = Held(monkeypatch)
+    original = Loop._step_environments
+
+    def step(loop):
+        if loop.going[0].steps == 90 and not held.let_go.is_set():
+            monkeypatch.setattr(loop.going[0].envs, "step_wait", lambda: 1 / 0)
+            held.let_go.set()
+        return original(loop)
+
+    monkeypatch.setattr(Loop, "_step_environments", step)
+    configs = [config_of(overlap="on"), config_of(seed=3, harmony=False, overlap="on")][:pack]
+    outcomes, members = train(programs, tmp_path, configs)
+    assert outcomes == ["failed", "done"][:pack]
+    assert scores_of(members[0]) == scores_of(whole)
+    assert all(len(scores_of(member)) == 1 for member in members)
+
+
+def test_the_next_evaluation_waits_for_the_one_before(programs, tmp_path, monkeypatch):
+    often = {"run.eval_every": 20}
+    _, members = train(programs, tmp_path / "off", [config_of(overlap="off", more=often)])
+    expected = scores_of(members[0])
+    assert [row["env_steps"] for row in expected] == [60, 80, 100]
+    with monkeypatch.context() as patch:
+        Held(patch)
+        stopped = [config_of(overlap="on", more=often)]
+        outcomes, members = train(programs, tmp_path / "on", stopped, stop_at=80)  # stopped while waiting at 80
+        assert outcomes == ["stopped"]
+        assert members[0].steps == 80
+    outcomes, members = train(programs, tmp_path / "on", [config_of(overlap="on", more=often)])
+    assert outcomes == ["done"]
+    assert scores_of(members[0]) == expected
+
+
+def test_evaluations_overlap_by_default_only_beside_a_device_and_with_workers(monkeypatch):
+    config = config_of(more={"env.processes": "on"})
+    assert not evaluate.overlaps(config)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert evaluate.overlaps(config)
+    assert not evaluate.overlaps(config_of(more={"env.processes": "off"}))
+    assert not evaluate.overlaps(config_of(overlap="off", more={"env.processes": "on"}))
+
+
+def test_a_policy_that_fails_ends_the_runs_that_were_evaluated(programs, tmp_path, monkeypatch):
+    def play(*_, **__):
+        raise SystemExit(3)
+
+    monkeypatch.setattr(evaluate, "evaluate", play)
+    outcomes, members = train(programs, tmp_path, [config_of()])
+    assert outcomes == ["failed"]
+    status = record.read_status(members[0].run)
+    assert status is not None
+    assert "SystemExit(3)" in (status.message or "")
+
+
 def test_rows_after_the_last_checkpoint_are_replayed_not_repeated(whole, programs, tmp_path):
     _, members = train(programs, tmp_path, [config_of()], stop_at=60)
     run = members[0].run
@@ -222,7 +314,7 @@ def test_runs_of_a_pack_compute_what_they_compute_alone(whole, programs, tmp_pat
 @pytest.mark.slow
 def test_a_pack_of_five_seeds_and_both_methods_scores_as_the_ten_single_runs(programs, tmp_path):
     more = {"run.train_ratio": 8}
-    configs = [config_of(seed, harmony, "auto", **more) for seed in range(5) for harmony in (False, True)]
+    configs = [config_of(seed, harmony, "auto", more) for seed in range(5) for harmony in (False, True)]
     outcomes, together = train(programs, tmp_path / "pack", configs)
     assert outcomes == ["done"] * 10
     for config, member in zip(configs, together, strict=True):
@@ -322,9 +414,7 @@ def test_a_run_taken_over_by_another_process_stops_writing(programs, tmp_path, m
 
     def round_(loop):
         if loop.going[0].steps == 90:
-            holder = json.loads(loop.going[0].run.lease.read_text()) | {"owner": "another"}
-            loop.going[0].run.lease.write_text(json.dumps(holder))
-            loop.beat.now()
+            lose_lease(loop)
         original(loop)
 
     monkeypatch.setattr(Loop, "_round", round_)
