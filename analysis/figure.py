@@ -33,6 +33,7 @@ STYLE: dict[str, Any] = {
     **sns.axes_style("ticks"),
     **sns.plotting_context("paper"),
     "axes.axisbelow": True,
+    "text.parse_math": False,
     "axes.edgecolor": INK,
     "axes.facecolor": PAPER,
     "axes.grid": True,

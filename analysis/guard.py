@@ -1,9 +1,11 @@
 """May these runs be compared? What is mixed, unpaired, missing or suspicious, and the command that mends it."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from shlex import quote
 
 import numpy as np
 
@@ -47,15 +49,31 @@ class Finding:
 def check(study: LoadedStudy, runs: Sequence[LoadedRun], grid: str, extra_words: str = "") -> list[Finding]:
     """Return the findings about the selected runs of a study, blocking ones first."""
     done = [run for run in runs if run.state == "done"]
+    shown = [run for run in runs if run.state != "damaged" and len(run.scores.frames)]  # in learning curves at least
     found = [
-        *_configurations(study, done),
-        *_code(done),
+        *_units(shown),
+        *_configurations(study, shown),
+        *_code(shown),
         *_budgets(done),
         *_pairs(runs, grid, extra_words),
         *_missing(runs, grid, extra_words),
-        *_packages(done),
+        *_packages(shown),
     ]
     return sorted(found, key=lambda finding: not finding.blocking)
+
+
+def _units(runs: Sequence[LoadedRun]) -> list[Finding]:
+    units: dict[str, dict[str, list[str]]] = {}
+    for run in runs:
+        units.setdefault(run.key.task, {}).setdefault(run.scores.unit, []).append(_name(run.key))
+    found: list[Finding] = []
+    for task, kinds in sorted(units.items()):
+        if len(kinds) > 1:
+            details = [f"{unit}: {len(names)} runs ({_some(names)})" for unit, names in kinds.items()]
+            found.append(
+                Finding("units", f"runs of {task} count success in part and returns in part", True, details=details)
+            )
+    return found
 
 
 def _configurations(study: LoadedStudy, runs: Sequence[LoadedRun]) -> list[Finding]:
@@ -170,21 +188,41 @@ def fill_command(keys: Sequence[RunKey], runs: Sequence[LoadedRun], grid: str, w
     """
     states = {run.key: run.state for run in runs}
     fresh = [key for key in keys if states.get(key, "missing") in ("missing", "planned")]
-    begun = [key for key in keys if key not in fresh]
+    new = set(fresh)
+    begun = [key for key in keys if key not in new]
     commands = [(module, found) for module, found in (("launch", fresh), ("resubmit", begun)) if found]
     return " && ".join(_command(module, found, runs, grid, words) for module, found in commands)
 
 
 def _command(module: str, keys: Sequence[RunKey], runs: Sequence[LoadedRun], grid: str, words: str) -> str:
-    parts = [f"python -m harness.{module} grid={grid}", *([words] if words else [])]
-    for name, column in (("tasks", "task"), ("methods", "method"), ("seeds", "seed")):
-        wanted = sorted({getattr(key, column) for key in keys})
-        if len(wanted) < len({getattr(run.key, column) for run in runs}):
-            text = ",".join(map(str, wanted))
-            parts.append(
-                f"{name}={text}," if name == "seeds" and len(wanted) == 1 and wanted[0] > 0 else f"{name}={text}"
-            )
+    parts = [f"python -m harness.{module}", quote(f"grid={grid}"), *([words] if words else [])]
+    wanted = {"tasks": {key.task for key in keys}, "methods": {_base(key.method) for key in keys}}
+    everything = {"tasks": {run.key.task for run in runs}, "methods": {_base(run.key.method) for run in runs}}
+    parts += [quote(f"{name}={','.join(sorted(wanted[name]))}") for name in wanted if wanted[name] < everything[name]]
+    # `launch` plans the whole axes of a study's variants, and starts what is missing; `resubmit` selects from the plan.
+    variants = [run.key.method for run in runs] if module == "launch" else [key.method for key in keys]
+    for name, values in _axes(variants).items():
+        if module == "launch" or len(values) < len(_axes(run.key.method for run in runs)[name]):
+            parts.append(quote(f"agent.{name}={','.join(values)}"))
+    seeds = sorted({key.seed for key in keys})
+    if len(seeds) < len({run.key.seed for run in runs}):
+        parts.append("seeds=" + ",".join(map(str, seeds)) + ("," if len(seeds) == 1 and seeds[0] > 0 else ""))
     return " ".join(parts)
+
+
+def _base(method: str) -> str:
+    return method.partition("@")[0]
+
+
+def _axes(methods: Iterable[str]) -> dict[str, list[str]]:
+    """Return the settings that the names of variants (`METHOD@key=value,...`) hold, with their values."""
+    found: dict[str, list[str]] = {}
+    for method in dict.fromkeys(methods):
+        for part in re.split(r",(?=[\w.]+=)", method.partition("@")[2]):
+            name, _, value = part.partition("=")
+            if name and value not in found.setdefault(name, []):
+                found[name].append(value)
+    return found
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from analysis.guard import Finding
 from analysis.load import LoadedRun, Problem
@@ -196,7 +197,7 @@ def _coverage_cell(c: Contents, run: LoadedRun) -> str:
     text = f"{run.key.seed}{MARKS[run.state]}"
     if not run.folder.is_dir():
         return f'<span class="cell {run.state}" title="{hint}">{text}</span>'
-    target = escape(Path(os.path.relpath(run.folder, c.out)).as_posix())
+    target = escape(quote(Path(os.path.relpath(run.folder, c.out)).as_posix()))
     return f'<a class="cell {run.state}" href="{target}/" title="{hint}">{text}</a>'
 
 

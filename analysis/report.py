@@ -7,8 +7,9 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from analysis import guard, load, results, scores, selection, tables
@@ -38,6 +39,7 @@ def gather(options: Options) -> Material:
     study = _study(options, name) if name else None
     own = [run.scores for run in study.runs] if study else scores.bundled()
     extra = [run for path in options.items("extra") for run in scores.read_tidy(Path(path))]
+    extra = _in_units_of(own, extra)
     _refuse_overlap(own, extra)
     pool = [*own, *extra]
     words = options.items("methods")
@@ -49,7 +51,8 @@ def gather(options: Options) -> Material:
     seeds = selection.parse_seeds(options.settings["seeds"]) if "seeds" in options.settings else None
     chosen = [r for r in pool if r.method in methods and r.task in tasks and (seeds is None or r.seed in seeds)]
     if not chosen:
-        raise InputError(f"no run has seeds={options.settings.get('seeds')} among the selected tasks and methods")
+        asked = f"has seeds={options.settings['seeds']} among" if seeds is not None else "is there for"
+        raise InputError(f"no run {asked} the selected tasks and methods")
     keys = {(r.method, r.task, r.seed) for r in chosen}
     selected = [r for r in (study.runs if study else []) if (r.key.method, r.key.task, r.key.seed) in keys]
     found = _judge(options, study, selected)
@@ -58,9 +61,11 @@ def gather(options: Options) -> Material:
         keep = {id(run.scores) for run in selected}
         chosen = [r for r in chosen if r.folder is None or id(r) in keep]
         found = _judge(options, study, selected)
-    usable = [r for r in chosen if not any(run.scores is r and run.state == "damaged" for run in selected)]
+    damaged = {id(run.scores) for run in selected if run.state == "damaged"}
+    usable = [r for r in chosen if id(r) not in damaged]
     found += guard.suspicious(usable)
-    problems = [p for p in (study.problems if study else []) if p.run is None or any(r.key == p.run for r in selected)]
+    shown = {run.key for run in selected}
+    problems = [p for p in (study.problems if study else []) if p.run is None or p.run in shown]
     return Material(name or "published", study, selected, usable, found, problems)
 
 
@@ -79,7 +84,7 @@ def _judge(options: Options, study: load.LoadedStudy | None, selected: Sequence[
     if study is None:
         return []
     s = options.settings
-    words = " ".join(f"{key}={s[key]}" for key in ("study", "runs") if key in s)
+    words = " ".join(quote(f"{key}={s[key]}") for key in ("study", "runs") if key in s)
     return guard.check(study, selected, s.get("grid") or str((study.plan or {}).get("grid") or study.name), words)
 
 
@@ -99,13 +104,26 @@ def _study(options: Options, name: str) -> load.LoadedStudy:
 
 
 def _refuse_overlap(own: Sequence[scores.RunScores], extra: Sequence[scores.RunScores]) -> None:
-    taken = {(r.method, r.task, r.seed) for r in own}
+    taken = {run.method for run in own}
+    given: set[tuple[str, str, int]] = set()
     for run in extra:
-        if (key := (run.method, run.task, run.seed)) in taken:
+        if run.method in taken:
+            raise InputError(f"extra: {run.method} is there already; give the added method another name")
+        if (key := (run.method, run.task, run.seed)) in given:
+            raise InputError(f"extra: {run.method}, {run.task}, seed {run.seed} is given twice")
+        given.add(key)
+
+
+def _in_units_of(own: Sequence[scores.RunScores], extra: Sequence[scores.RunScores]) -> list[scores.RunScores]:
+    """Return added runs in the unit that the study has for their task; a CSV file does not name it."""
+    units = results.units_of(own)
+    for run in extra:
+        if units.get(run.task) == "success" and not ((run.scores >= 0) & (run.scores <= 1)).all():
             raise InputError(
-                f"extra: {run.method}, {run.task}, seed {run.seed} is there already; give the added method another name"
+                f"extra: {run.method}, {run.task}, seed {run.seed} has scores outside 0 to 1, but the study has "
+                "success rates of this task"
             )
-        taken.add(key)
+    return [replace(run, unit=units.get(run.task, run.unit)) for run in extra]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -169,8 +187,16 @@ def check_out(out: Path) -> None:
         raise InputError(f"out={out}: the folder {parent} is not writable")
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise InputError(f"out={out}: is not a folder; choose another out=")
-    if out.is_dir() and any(out.iterdir()) and not (out / MARKER).exists():
+    if out.is_dir() and any(out.iterdir()) and not _is_report(out):
         raise InputError(f"out={out}: holds files that are not a report's; choose another out=")
+
+
+def _is_report(folder: Path) -> bool:
+    try:
+        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(marker, dict) and {"title", "provenance"} <= marker.keys()
 
 
 def _replace(temporary: Path, out: Path) -> None:

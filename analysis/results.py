@@ -123,7 +123,7 @@ def compute(runs: Sequence[RunScores], settings: Settings, withheld: str = "") -
             finals.setdefault((run.method, run.task), []).append(score)
             frames.setdefault((run.method, run.task), []).append(run.window[1] if run.window else int(run.frames[-1]))
     cells = {key: _cell(scores, frames[key], table.get(key[1])) for key, scores in finals.items()}
-    units = {run.task: run.unit for run in runs}
+    units = units_of(runs)
     results = Results(settings, methods, tasks, list(runs), cells, [], units, withheld)
     for scale, members in _scales(tasks, units, table).items():
         group = _group(scale, members, methods, finals, table)
@@ -136,6 +136,12 @@ def compute(runs: Sequence[RunScores], settings: Settings, withheld: str = "") -
                 _add_curves(group, runs, settings, table)
             results.groups.append(group)
     return results
+
+
+def units_of(runs: Sequence[RunScores]) -> dict[str, str]:
+    """Return each task's unit, as the runs with evaluations have it; runs without any cannot tell."""
+    units = {run.task: run.unit for run in runs}
+    return units | {run.task: run.unit for run in runs if len(run.frames)}
 
 
 def _cell(scores: Sequence[float], frames: Sequence[int], reference: tuple[float, float] | None) -> Cell:
@@ -180,17 +186,20 @@ def _remarks(
     present = [m for m in methods if any((m, t) in cells for t in tasks)]
     trained = [m for m in present if any(r.window for r in runs if r.method == m)]
     found: list[str] = []
-    if trained and len(trained) < len(present):
-        found.append(f"scores of {', '.join(trained)} are training episodes, the others' evaluations")
+    if trained:
+        others = ", the others' evaluations" if len(trained) < len(present) else ""
+        found.append(f"scores of {', '.join(trained)} are training episodes{others}")
     for method in present:
         lacking = [t for t in tasks if (method, t) not in cells and any((m, t) in cells for m in present)]
         if lacking:
             names = ", ".join(lacking[:6]) + (f", … {len(lacking) - 6} more" if len(lacking) > 6 else "")
             found.append(f"{method} has no finished run of {names}: left out of everything across tasks ({scale})")
-    ends = {m: max(cells[m, t].frames[1] for t in tasks if (m, t) in cells) for m in present}
-    if ends and max(ends.values()) > 1.05 * min(ends.values()):
-        listed = ", ".join(f"{m} {frames}" for m, frames in ends.items())
-        found.append(f"methods are scored at different frames ({scale}): {listed}")
+    spans = {m: [cells[m, t].frames for t in tasks if (m, t) in cells] for m in present}
+    ends = {m: (min(first for first, _ in span), max(last for _, last in span)) for m, span in spans.items()}
+    if ends and max(last for _, last in ends.values()) > 1.05 * min(first for first, _ in ends.values()):
+        texts = {m: f"{first} to {last}" if last > first else str(last) for m, (first, last) in ends.items()}
+        listed = ", ".join(f"{m} {text}" for m, text in texts.items())
+        found.append(f"runs are scored at different frames ({scale}): {listed}")
     return found
 
 
@@ -223,7 +232,8 @@ def _fill(group: Group, s: Settings) -> None:
             else {}
         )
         wins, ties, losses = stats.win_tie_loss(means[x], means[y])
-        p = stats.signed_rank_test(means[x] - means[y])
+        # The test ranks differences across tasks, which raw returns do not allow.
+        p = math.nan if group.scale == RAW else stats.signed_rank_test(means[x] - means[y])
         group.comparisons.append(Comparison(x, y, improvement, differences, wins, ties, losses, p))
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from analysis import stats
 from analysis.errors import InputError, nearest
 from analysis.resample import Floats
+from analysis.values import MAX_FRAMES, is_finite, is_whole
 
 SCORES = Path(__file__).resolve().parents[1] / "scores"
 PUBLISHED = ("harmony_dreamerv3_published", "dreamerv3_published")
@@ -146,7 +147,7 @@ def read_tidy(path: Path, window: tuple[int, int] | None = None) -> list[RunScor
             score = float(row["score"])
         except ValueError:
             score = math.nan
-        if not math.isfinite(score):
+        if not is_finite(score):
             raise InputError(f"{path}, line {number}: score is {row['score']!r}, a finite number is expected")
         if not row["method"] or not row["task"]:
             raise InputError(f"{path}, line {number}: method and task must not be empty")
@@ -169,7 +170,7 @@ def _whole(path: Path, number: int, name: str, text: str) -> int:
         value = int(text)
     except ValueError:
         value = -1
-    if value < 0:
+    if not is_whole(value, MAX_FRAMES):
         raise InputError(f"{path}, line {number}: {name} is {text!r}, a whole number from 0 on is expected")
     return value
 

@@ -95,7 +95,7 @@ def _evaluations(run: record.RunDir, damage: list[str]) -> dict[str, Any]:
     rows, unreadable = files.read_rows(run.scores)
     damage += unreadable
     points: dict[int, float] = {}
-    unit = "success" if rows and all("success" in row for row in rows) else "return"
+    unit = "success" if any("success" in row for row in rows) else "return"
     for number, row in enumerate(rows, start=1):
         frames, score = row.get("frames"), row.get("success" if unit == "success" else "mean")
         odd = _odd_evaluation(frames, score, points)

@@ -157,7 +157,8 @@ def _aggregate_notes(results: Results, group: Group) -> list[str]:
     s = results.settings
     notes: list[str] = []
     reasons = {i.reason for found in group.aggregates.values() for i in found.values() if i.reason}
-    if len(reasons) < len(group.methods):
+    without = sum(any(i.reason for i in found.values()) for found in group.aggregates.values())
+    if without < len(group.methods):
         notes.append(
             f"Brackets: {s.level:.0%} percentile intervals of {s.reps} bootstrap samples, runs resampled within tasks "
             f"(seed {s.seed})."
@@ -166,7 +167,7 @@ def _aggregate_notes(results: Results, group: Group) -> list[str]:
         notes.append(f"No interval where {' or '.join(sorted(reasons))}: the spread between runs is unknown.")
     if group.scale == HUMAN:
         notes.append(reference_note(s.reference))
-        if group.frames[1] < 390_000 or len(group.tasks) < 26:
+        if group.frames[0] < 390_000 or group.frames[1] > 410_000 or len(group.tasks) < 26:
             notes.append(
                 f"These are {len(group.tasks)} of 26 games at {frames_text(group.frames)}: not comparable with "
                 "Atari-100k figures, which take 26 games at 400k frames."
@@ -200,20 +201,24 @@ def comparisons(results: Results, group: Group) -> Table:
         ]
         row += [Entry(interval_text(c.differences[n]), c.differences[n].estimate) for n in names]
         ranks = f"{group.average_rank[c.x]:.2f} / {group.average_rank[c.y]:.2f}"
-        rows.append(
-            [*row, Entry(f"{c.wins}/{c.ties}/{c.losses}", c.wins), Entry(_p_text(c.p_value), c.p_value), Entry(ranks)]
-        )
+        rows.append([*row, Entry(f"{c.wins}/{c.ties}/{c.losses}", c.wins), _p_entry(c.p_value), Entry(ranks)])
     notes = [
         "P(X > Y): probability that a run of X beats a run of Y on a random task, ties counting half. "
         "W/T/L: wins, ties and losses of X by the mean over runs. Signed-rank: Wilcoxon's exact two-sided test on the "
         "tasks' differences of means. Ranks: average over tasks, among all methods."
     ]
+    if group.scale == RAW:
+        notes.append(
+            "No signed-rank test: it compares the sizes of differences, which raw returns of tasks do not allow."
+        )
     title = f"Comparisons on {count(len(group.tasks), 'task')} ({SCALE_NAMES[group.scale]})"
     return Table(f"comparisons_{group.scale}", title, columns, rows, notes)
 
 
-def _p_text(p: float) -> str:
-    return f"{p:.1e}" if p < 0.001 else f"{p:.3f}"
+def _p_entry(p: float) -> Entry:
+    if math.isnan(p):
+        return Entry(DASH)
+    return Entry(f"{p:.1e}" if p < 0.001 else f"{p:.3f}", p)
 
 
 def of_results(results: Results, literature: Sequence[Literature] = ()) -> list[Table]:

@@ -10,6 +10,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportMissingTypeStubs=false
 # pandas is typed in part only, so that strict checking would flag most calls.
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -95,7 +96,7 @@ def _comparison_rows(group: Group, c: Comparison) -> list[list[Any]]:
         "wins": c.wins,
         "ties": c.ties,
         "losses": c.losses,
-        "signed_rank_p": c.p_value,
+        **({} if math.isnan(c.p_value) else {"signed_rank_p": c.p_value}),
         "average_rank_x": group.average_rank[c.x],
         "average_rank_y": group.average_rank[c.y],
     }

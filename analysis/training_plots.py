@@ -63,7 +63,7 @@ def task_curves(results: Results, look: dict[str, Look]) -> Plot | None:
     seeds = sorted({cell.n for cell in results.cells.values()}) or [0]
     n = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     caption = (
-        "Mean over runs ± one standard deviation; thin lines: single runs, unfinished ones too. "
+        "Mean over the runs that got farthest ± one standard deviation; thin lines: single runs, unfinished ones too. "
         "Dotted: random player; dashed: human reference, where they lie within the panel."
     )
     title = f"Learning curves per task\n(n = {n} finished {'run' if n == '1' else 'runs'} per task and method)"
@@ -108,9 +108,9 @@ def _task_curve(axes: Axes, frame: Frame, look: Mapping[str, Look]) -> None:
 
 
 def _as_far_as_most(frame: Frame) -> Frame:
-    """Return the evaluations of each method's longest runs at the frames that all of them have."""
-    length = frame.groupby(["method", "seed"], observed=True).frames.transform("size")
-    longest = frame[length == length.groupby(frame.method, observed=True).transform("max")]
+    """Return the evaluations of the runs of each method that got farthest, at the frames that all of them have."""
+    reached = frame.groupby(["method", "seed"], observed=True).frames.transform("max")
+    longest = frame[reached == reached.groupby(frame.method, observed=True).transform("max")]
     runs = longest.groupby("method", observed=True).seed.transform("nunique")
     return longest[longest.groupby(["method", "frames"], observed=True).seed.transform("size") == runs]
 

@@ -38,7 +38,7 @@ def write_report(
     flags: AbstractSet[str],
 ) -> None:
     """Write every file of the report; `out` is where the folder will lie, for the links into run folders."""
-    drawn = [] if "no-figures" in flags else _draw(found, material.selected)
+    drawn = [] if "no-figures" in flags else _draw(found, [run for run in material.selected if run.state != "damaged"])
     title, lead = _headings(material, found)
     contents = Contents(
         title,

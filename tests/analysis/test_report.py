@@ -219,7 +219,7 @@ def test_what_an_added_method_lacks_is_said(capsys: pytest.CaptureFixture[str]) 
     assert report.main(["grid=demo", "extra=mine.csv", *QUICK]) == 0
     error = capsys.readouterr().err
     assert "mine has no finished run of atari_boxing: left out of everything across tasks (human_normalised)" in error
-    assert "methods are scored at different frames (human_normalised)" in error and "mine 9000" in error
+    assert "runs are scored at different frames (human_normalised)" in error and "mine 9000" in error
     assert {r["n_tasks"] for r in rows("aggregates.csv")} == {"1"}
 
 
@@ -253,6 +253,9 @@ TIDY = "method,task,seed,frames,score\n"
         (["grid=small", "seeds=-1"], "'-1' is not a seed"),
         (["grid=small", "seeds=3..1"], "did you mean '1..3'"),
         (["grid=small", "seeds=7,8"], "no run has seeds=7,8"),
+        (["extra=far.csv"], "far.csv, line 2: frames is '99999999999999999999', a whole number from 0 on"),
+        (["extra=large.csv"], "large.csv, line 2: score is '1e308', a finite number is expected"),
+        (["out=thesis"], "holds files that are not a report's"),
         (["gird=small"], "unknown setting 'gird'; did you mean 'grid'"),
         (["grid=small", "grid=demo"], "grid is given twice"),
         (["small"], "'small' is not understood; settings are key=value"),
@@ -274,7 +277,7 @@ TIDY = "method,task,seed,frames,score\n"
         (["extra=twice.csv"], "twice.csv, line 3: a second score of m, t, seed 0 at 4 frames"),
         (["extra=binary.csv"], "binary.csv: not a CSV file"),
         (["extra=good.csv,good.csv"], "'good.csv' is given twice"),
-        (["grid=small", "extra=taken.csv"], "dreamerv3, atari_pong, seed 0 is there already"),
+        (["grid=small", "extra=taken.csv"], "extra: dreamerv3 is there already; give the added method another name"),
     ],
 )  # fmt: skip
 def test_wrong_input_is_one_line_and_nothing_is_written(
@@ -291,6 +294,10 @@ def test_wrong_input_is_one_line_and_nothing_is_written(
     Path("twice.csv").write_text(TIDY + "m,t,0,4,1\nm,t,0,4,2\n")
     Path("taken.csv").write_text(TIDY + "dreamerv3,atari_pong,0,4,1\n")
     Path("binary.csv").write_bytes(b"\xff\xfe\x00\x81")
+    Path("far.csv").write_text(TIDY + "m,t,0,99999999999999999999,1\n")
+    Path("large.csv").write_text(TIDY + "m,t,0,4,1e308\n")
+    Path("thesis").mkdir()
+    Path("thesis/report.json").write_text("{}")
     before = sorted(Path().rglob("*"))
     assert report.main([*words, "--no-figures"]) == 2
     output = capsys.readouterr()

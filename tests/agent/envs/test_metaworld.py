@@ -127,7 +127,9 @@ def test_without_opengl_one_sentence_names_the_command():
         "except EnvironmentUnavailable as error: print(error)\n"
         "print(Metaworld('lever_pull', 0, obs='state').reset()['is_first'])\n"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
+    unset = {key: value for key, value in os.environ.items() if key != "MUJOCO_GL"}
+    words = [sys.executable, "-c", code]
+    said = subprocess.run(words, env=unset, capture_output=True, text=True, check=True).stdout.splitlines()
     assert said == [
         "no OpenGL is installed and MuJoCo cannot draw images; "
         "run: apt-get install -y --no-install-recommends libegl1 libgl1",
