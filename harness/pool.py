@@ -56,6 +56,7 @@ class Pool:
         while self.running or (self.stopping is None and self._queued()):
             self._reap()
             if self.stopping is None:
+                self._pass_over()
                 self._fill()
             elif time.monotonic() - self.stopping > STOP_WAIT_S:
                 break
@@ -78,8 +79,16 @@ class Pool:
     def _queued(self) -> list[int]:
         return [number for number, state in self.states.items() if state["state"] == "queued"]
 
+    def _pass_over(self) -> None:
+        """End the packs whose runs were all cancelled before they began, whether there is room for them or not."""
+        gone = [n for n in self._queued() if set(self.launch.packs[n]) <= self._cancelled(n)]
+        for number in gone:
+            self.states[number] = {"state": "ended"}
+        if gone:
+            self._write()
+
     def _fill(self) -> None:
-        """Start packs while this machine has room; those whose runs were all cancelled are passed over."""
+        """Start packs while this machine has room."""
         if len(self.running) == len(self.slots) or not self._queued():
             return
         with self.machine.turn() if self.machine else contextlib.nullcontext():
@@ -87,9 +96,7 @@ class Pool:
             for number in self._queued():
                 if self.stopping is not None or len(self.running) + len(others) >= len(self.slots):
                     break
-                if set(self.launch.packs[number]) <= self._cancelled(number):
-                    self.states[number] = {"state": "ended"}
-                else:
+                if not set(self.launch.packs[number]) <= self._cancelled(number):
                     self._start(number, self._slot(others))
         if len(others) != self.others:
             self.others = len(others)

@@ -253,6 +253,26 @@ def test_pools_of_one_study_or_two_keep_to_the_limit_together(
     assert second["started"] >= first["ended"]
 
 
+def test_runs_that_wait_for_another_study_are_cancelled_at_once(
+    tree: Path, grid: str, tmp_path: Path, capsys: Capture
+) -> None:
+    runs = tmp_path / "runs"
+    behave(runs, "dreamerv3/seed-0", sleep=0.5)
+    words = [f"grid={grid}", f"runs={runs}", "methods=dreamerv3", "jobs=1", "--detach"]
+    assert launch.main([*words, "seeds=0"]) == 0
+    wait_for((runs / "tiny/catch/dreamerv3/seed-0/status.json").exists)
+    assert launch.main([*words, "seeds=0..1", "study=other"]) == 0
+    assert cancel.main([f"grid={grid}", f"runs={runs}", "study=other"]) == 0
+    (made,) = Study(runs / "other").launches()
+    wait_for(lambda: "ended" in json.loads((made.folder / "pool.json").read_text()))
+    assert set(states(grid, runs, capsys).values()) == {"running"}
+    capsys.readouterr()
+    assert resubmit.main([f"grid={grid}", f"runs={runs}", "study=other", "--dry-run"]) == 0
+    assert "2 runs in 2 jobs would be resubmitted" in capsys.readouterr().out
+    assert cancel.main([f"grid={grid}", f"runs={runs}"]) == 0
+    wait_for(lambda: not {"running", "queued"} & set(states(grid, runs, capsys).values()))
+
+
 def test_a_pool_takes_the_gpu_and_the_cores_that_other_pools_leave(tree: Path, tmp_path: Path) -> None:
     slots = [Slot((0, 1), 0), Slot((2, 3), 1), Slot((4, 5), 0), Slot((6, 7), 1)]
     busy = pool.Pool(Launch(tmp_path, {}), slots)
