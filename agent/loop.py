@@ -166,20 +166,21 @@ class Loop:
 
     def _step_environments(self) -> list[Batch]:
         """Step all members' environments together; a member whose environment is broken ends alone."""
-        records: list[Batch] = []
+        records: list[tuple[Member, Batch]] = []
         broken: list[tuple[Member, Exception]] = []
         members = self._members()
         for member in members:
             member.envs.step_async(member.actions)
         for member in members:
             try:
-                records.append(member.envs.step_wait())
+                records.append((member, member.envs.step_wait()))
             except Exception as error:  # noqa: BLE001 - whatever an environment raises ends its run, not the pack
                 broken.append((member, error))
         self._collect_of([member for member, _ in broken])
         for member, error in broken:
-            self._fail([member], error)
-        return records
+            if member in self.going:  # unless its evaluation has ended it
+                self._fail([member], error)
+        return [batch for member, batch in records if member in self.going]
 
     def _log(self, pack: Pack, wanted: list[bool]) -> None:
         """Write metrics rows; members whose numbers are no longer finite are dropped after the round."""

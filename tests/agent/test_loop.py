@@ -247,6 +247,36 @@ def test_a_run_that_fails_during_its_evaluation_keeps_the_score(whole, programs,
     assert all(len(scores_of(member)) == 1 for member in members)
 
 
+def test_training_and_evaluation_environments_that_break_together_end_their_runs_alone(
+    whole, programs, tmp_path, monkeypatch
+):
+    make, original = evaluate.make_envs, Loop._step_environments
+
+    def make_envs(config, env_steps):
+        envs, books = make(config, env_steps)
+        if config.seed == 3:
+            monkeypatch.setattr(envs, "step_wait", lambda: 1 / 0)
+        return envs, books
+
+    def step(loop):
+        if loop.going[0].config.seed == 1 and loop.going[0].steps == 90 and not held.let_go.is_set():
+            monkeypatch.setattr(loop.going[0].envs, "step_wait", lambda: [][0])
+            held.let_go.set()
+        return original(loop)
+
+    held = Held(monkeypatch)
+    monkeypatch.setattr(evaluate, "make_envs", make_envs)
+    monkeypatch.setattr(Loop, "_step_environments", step)
+    outcomes, members = train(programs, tmp_path, [config_of(seed, overlap="on") for seed in (1, 3, 0)])
+    assert outcomes == ["failed", "failed", "done"]
+    said = [record.read_status(member.run) for member in members]
+    assert [status.message.split(":")[0] for status in said[:2] if status and status.message] == [
+        "IndexError",
+        "ZeroDivisionError",
+    ]
+    assert scores_of(members[2]) == scores_of(whole)
+
+
 def test_the_next_evaluation_waits_for_the_one_before(programs, tmp_path, monkeypatch):
     often = {"run.eval_every": 20}
     _, members = train(programs, tmp_path / "off", [config_of(overlap="off", more=often)])
