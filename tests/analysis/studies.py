@@ -1,5 +1,6 @@
 """Run folders as the agent and the harness write them, with made-up scores."""
 
+import csv
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,12 @@ from agent.config import METHODS, config_hash, dump_yaml, make_config
 from agent.record import RunDir, RunKey, Status
 
 PACKAGES = {"jax": "0.10.2", "numpy": "2.4.6"}
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    """Return the rows of a CSV file of the report in this folder."""
+    with open(Path("report") / name, newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def curve(task: str, method: str, seed: int, number: int) -> float:

@@ -1,6 +1,5 @@
 """Only like is put beside like: units, frames, settings of unfinished runs, added methods, variants of a method."""
 
-import csv
 import shlex
 from pathlib import Path
 
@@ -9,22 +8,12 @@ import pytest
 from agent.record import RunKey
 from analysis import guard, load, report, training_plots
 from analysis.tidy import pd
-from tests.analysis.studies import write_plan, write_run, write_study
+from tests.analysis.studies import rows, write_plan, write_run, write_study
 
+pytestmark = pytest.mark.usefixtures("own_folder")
 QUICK = ("grid=study", "reps=200", "--no-figures")
 STUDY = Path("runs/study")
 TIDY = "method,task,seed,frames,score\n"
-
-
-@pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-
-
-def rows(name: str) -> list[dict[str, str]]:
-    with open(Path("report") / name, newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def success_study(*more: RunKey) -> None:

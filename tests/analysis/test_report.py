@@ -1,6 +1,5 @@
 """The command line of the report: published scores, studies, the guard, and wrong input."""
 
-import csv
 import json
 import re
 from pathlib import Path
@@ -10,20 +9,10 @@ import pytest
 from agent.config import NOT_IDENTITY
 from agent.record import RunKey
 from analysis import guard, options, report
-from tests.analysis.studies import curve, write_plan, write_run, write_study
+from tests.analysis.studies import curve, rows, write_plan, write_run, write_study
 
+pytestmark = pytest.mark.usefixtures("own_folder")
 QUICK = ("reps=200", "--no-figures")
-
-
-@pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-
-
-def rows(path: str) -> list[dict[str, str]]:
-    with open(Path("report") / path, newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def aggregate(method: str, metric: str) -> float:
