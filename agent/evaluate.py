@@ -128,6 +128,7 @@ class _Player:
         self.error: Exception | None = None
         self.records: Batch = {}
         self._made: tuple[VectorEnv, Episodes] | None = None
+        self._closed = False
         self.guarded(lambda: self._make(config, env_steps))
 
     def _make(self, config: Config, env_steps: int) -> None:
@@ -151,12 +152,14 @@ class _Player:
         self.active = books.active
 
     def outcome(self) -> dict[str, Any] | Exception:
-        if self.error is not None or self._made is None:
-            return self.error or RuntimeError("the evaluation was not begun")
+        if self.error is not None:
+            return self.error
+        assert self._made is not None
         return self._made[1].row(success=self._made[0].spec.success)
 
     def close(self) -> None:
-        if self._made is not None:
+        if self._made is not None and not self._closed:
+            self._closed = True
             self.guarded(self._made[0].close)
 
     def guarded(self, work: Callable[[], None]) -> None:
@@ -194,6 +197,8 @@ def evaluate(
             actions = policy([player.records or shown for player in players])
             for player, action in zip(players, actions, strict=True):
                 player.action = action
+        for player in players:
+            player.close()
         return [player.outcome() for player in players]
     finally:
         for player in players:
@@ -201,10 +206,10 @@ def evaluate(
 
 
 class Evaluation:
-    """An evaluation of some runs, played in a thread of its own; `began` is the monotonic time of its start."""
+    """An evaluation of some runs, played in a thread of its own; `seconds` is how long it took, after `done`."""
 
     def __init__(self, configs: list[Config], env_steps: list[int], policy: BatchPolicy) -> None:
-        self.began = time.monotonic()
+        self._began = time.monotonic()
         self.seconds = 0.0
         self._end = threading.Event()
         self._outcomes: list[dict[str, Any] | Exception] = []
@@ -218,7 +223,7 @@ class Evaluation:
             self._outcomes = evaluate(configs, env_steps, policy, stopped=self._end.is_set)
         except BaseException as error:  # noqa: BLE001 - raised again by outcomes(), in the thread that asks
             self._error = error
-        self.seconds = time.monotonic() - self.began
+        self.seconds = time.monotonic() - self._began
 
     @property
     def done(self) -> bool:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from agent import evaluate
+from agent.config import make_config
 from agent.evaluate import Episodes, quotas
 
 
@@ -26,3 +28,28 @@ def test_quotas_are_as_even_as_can_be():
         and quotas(10, 4).tolist() == [3, 3, 2, 2]
         and quotas(2, 8).tolist() == [1, 1]
     )
+
+
+def test_an_environment_that_cannot_be_closed_is_its_runs_error_and_the_others_are_closed(monkeypatch):
+    make, closed = evaluate.make_envs, []
+
+    def make_envs(config, env_steps):
+        envs, books = make(config, env_steps)
+        close = envs.close
+
+        def noted():
+            closed.append(config.seed)
+            close()
+            if config.seed == 1:
+                raise OSError("the environment does not let go")
+
+        monkeypatch.setattr(envs, "close", noted)
+        return envs, books
+
+    monkeypatch.setattr(evaluate, "make_envs", make_envs)
+    configs = [make_config(["debug"], {"task": "catch", "seed": seed}) for seed in (1, 2)]
+    bad, good = evaluate.evaluate(configs, [0, 0], lambda batches: [np.zeros(len(b["reward"]), int) for b in batches])
+    assert isinstance(bad, OSError)
+    assert isinstance(good, dict)
+    assert len(good["episodes"]) == 2
+    assert closed == [1, 2]
