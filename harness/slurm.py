@@ -23,6 +23,7 @@ ENDED = frozenset(
 WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"})
 GRACE_S = 30.0  # accounting lags up to 5 s behind, and a fresh job may be in neither answer for a moment
 TIMEOUT_S = 60.0
+REFUSED = "Batch job submission failed"  # what sbatch says of a refusal, and with one of the following words of doubt
 # What sbatch says when slurmctld may have taken the jobs all the same; every other failure is a refusal.
 IN_DOUBT = (
     "timed out", "Unable to contact slurm controller", "Zero Bytes were transmitted", "connection failure",
@@ -173,21 +174,28 @@ def _sacct(ids: Sequence[str]) -> str:
 def find_by_name(name: str, patience_s: float = 0.0) -> list[str]:
     """Return the ids of the jobs with this name (array ids, without index), after an sbatch that did not answer.
 
-    Asks until something is found or `patience_s` has passed: an accepted job may show late.
+    Asks until something is found or `patience_s` has passed: an accepted job may show late. A job that Slurm refused is
+    kept by it as failed, though it never had a node, and is not among them.
     Raises: SlurmError when Slurm cannot be asked, in which case nothing may be submitted again.
     """
     until = time.monotonic() + patience_s
     while True:
-        found = set(call(["squeue", "--states=all", "--noheader", f"--name={name}", "--format=%F"]).split())
+        queue = call(["squeue", "--states=all", "--noheader", f"--name={name}", "--format=%F|%T|%r"])
+        found = {job for job, *end in _cells(queue) if end != ["FAILED", "BadConstraints"]}
         try:
-            options = ["-X", "--noheader", "--parsable2", "--starttime=now-7days", f"--name={name}", "--format=JobID"]
-            found |= {row.partition("_")[0] for row in call(["sacct", *options]).split()}
+            options = ["-X", "--noheader", "--parsable2", "--starttime=now-7days", f"--name={name}"]
+            accounts = call(["sacct", *options, "--format=JobID,State,NodeList"])
+            found |= {job.partition("_")[0] for job, *end in _cells(accounts) if end != ["FAILED", "None assigned"]}
         except SlurmError as error:
             if NO_ACCOUNTING not in str(error):
                 raise
         if found or time.monotonic() >= until:
             return sorted(found, key=int)
         time.sleep(1.0)
+
+
+def _cells(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.strip()]
 
 
 def cancel(job_ids: Sequence[str], *, gently: bool = False) -> None:

@@ -145,7 +145,7 @@ def write_jobs(launch: Launch, jobs: dict[int, str], arrays: Sequence[dict[str, 
 
 
 def _submit_array(launch: Launch, profile: Profile, name: str, numbers: Sequence[int]) -> list[str]:
-    """Submit one array; when sbatch fails, look for it by its name before calling it a failure."""
+    """Submit one array; when sbatch fails without a word of refusal, look for it by its name before saying so."""
     paths = [str(launch.pack_file(number)) for number in numbers]
     aside = _clean_environment()
     try:
@@ -153,8 +153,10 @@ def _submit_array(launch: Launch, profile: Profile, name: str, numbers: Sequence
         return [str(job.job_id) for job in submitted]
     except Exception as error:
         words = " ".join(str(error).split())[-400:]
-        refused = not any(text in words for text in slurm.IN_DOUBT)
-        ids = _find(launch, name, paths, words, 0.0 if refused else LOOK_AGAIN_S)
+        in_doubt = any(text in words for text in slurm.IN_DOUBT)
+        if slurm.REFUSED in words and not in_doubt:
+            raise Refused(words) from error
+        ids = _find(launch, name, paths, words, LOOK_AGAIN_S if in_doubt else 0.0)
         if ids is None:
             raise Refused(words) from error
         return ids

@@ -231,9 +231,15 @@ def test_personal_squeue_settings_do_not_reach_squeue(monkeypatch: pytest.Monkey
 
 
 def test_a_name_is_looked_for_in_the_queue_and_in_accounting(bin_folder: Path) -> None:
-    program(bin_folder, "squeue", "")
-    program(bin_folder, "sacct", "echo '41_[0-3]'; echo 41_4")
-    assert slurm.find_by_name("hb-x") == ["41"]
+    program(bin_folder, "squeue", "echo '40|PENDING|Priority'")
+    program(bin_folder, "sacct", "echo '41_[0-3]|PENDING|None assigned'; echo '41_4|FAILED|n1'")
+    assert slurm.find_by_name("hb-x") == ["40", "41"]
+
+
+def test_a_job_that_slurm_refused_but_keeps_as_failed_is_not_found_by_its_name(bin_folder: Path) -> None:
+    program(bin_folder, "squeue", "echo '41|FAILED|BadConstraints'; echo '42|FAILED|NonZeroExitCode'")
+    program(bin_folder, "sacct", "echo '41|FAILED|None assigned'; echo '42|FAILED|n1'")
+    assert slurm.find_by_name("hb-x") == ["42"]
 
 
 def test_a_name_that_cannot_be_looked_for_is_an_error_not_an_absence(bin_folder: Path) -> None:

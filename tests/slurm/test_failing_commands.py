@@ -54,6 +54,19 @@ def test_a_time_out_without_jobs_is_told_after_looking_and_a_relaunch_submits(la
     lab.wait_all("pair", "done", 60)
 
 
+def test_jobs_that_slurm_refused_and_keeps_as_failed_are_not_taken_for_submitted(lab: Lab, stand: Stand) -> None:
+    stand.answer("sbatch", f'"$real" --mem=500G "$@" >/dev/null; {TIMED_OUT}')
+    stand.answer("squeue", "exit 1")
+    lab.grid("pair", PAIR)
+    assert "Slurm cannot be asked" in lab.run("launch", "grid=pair", "cluster=test", env=stand.env, code=1).err
+    stand.answer("sbatch", 'exec "$real" "$@"')
+    stand.answer("squeue", 'exec "$real" "$@"')
+    launched = lab.run("launch", "grid=pair", "cluster=test", env=FAST | stand.env)
+    assert "2 runs in 2 jobs handed to Slurm" in launched.out
+    lab.wait_all("pair", "done", 60)
+    check_study(lab.study("pair"))
+
+
 def test_a_submission_in_doubt_is_not_repeated_before_slurm_can_be_asked(lab: Lab, stand: Stand) -> None:
     stand.answer("sbatch", f'"$real" --begin=now+8 "$@" >/dev/null; {TIMED_OUT}')
     stand.answer("squeue", "exit 1")

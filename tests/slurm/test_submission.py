@@ -125,6 +125,22 @@ def test_what_slurm_refuses_is_said_at_once_and_leaves_nothing_behind(lab: Lab) 
     lab.wait_all("refused", "done", 60)
 
 
+def test_what_slurm_refuses_but_keeps_as_a_failed_job_was_not_submitted(lab: Lab) -> None:
+    lab.grid("large", CATCH)
+    refused = lab.run("launch", "grid=large", "cluster=test", "cluster.mem_gb=500", code=1)
+    assert "nothing was submitted" in refused.err
+    assert "Requested node configuration is not available" in refused.err
+    assert "handed to Slurm" not in refused.out
+    assert (
+        "FAILED BadConstraints"
+        in text_of("squeue", "--states=all", "--noheader", "--format=%j %T %r").split("hb-large")[1]
+    )
+    assert not lab.job_ids("large")
+    assert set(lab.labels("large").values()) == {"planned"}
+    lab.run("launch", "grid=large", "cluster=test")
+    lab.wait_all("large", "done", 60)
+
+
 HOSTILE = ["a b", "a'b", 'a"b', "$(touch hacked)", "`touch hacked`", "../up", "a/../../b", "-rf", "a;b", "a\nb", ""]
 
 
