@@ -41,7 +41,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Where:
-    """The latest job that a run was given to: launch, number in it, and the cluster's id once there is one."""
+    """The latest job that a run was given to: launch, number in it, and the cluster's id once there is one.
+
+    A job that was not submitted counts only for a run that no other has had: how a run ended is not forgotten for it.
+    """
 
     launch: Launch
     number: int
@@ -106,9 +109,8 @@ class Overview:
 
 def tickets(launch: Launch) -> dict[str, Ticket]:
     """Return what tells a launch's jobs from others that had or will have their ids."""
-    arrays = (read_json(launch.folder / "jobs.json") or {}).get("arrays", [])
     found: dict[str, Ticket] = {}
-    for array in arrays:
+    for array in launch.arrays:
         for number in array["numbers"]:
             job_id = launch.jobs.get(number)
             if job_id is None:  # its submission failed, or was interrupted
@@ -122,8 +124,11 @@ def overview(study: Study, runs: Sequence[Planned] | None = None, last: Snapshot
     planned = study.planned() if runs is None else list(runs)
     latest: dict[str, Where] = {}
     for launch in study.launches():
+        handed_over = launch.local or _submitting(launch)
+        submitted = {number for array in launch.arrays for number in array["numbers"]}
         for number, names in enumerate(launch.packs):
-            latest |= dict.fromkeys(names, Where(launch, number, launch.jobs.get(number)))
+            where = Where(launch, number, launch.jobs.get(number))
+            latest |= {n: where for n in names if handed_over or number in submitted or n not in latest}
     unfinished = [run for run in planned if not study.run(run.name).result.is_file()]
     asked = {w.launch.id: w.launch for run in unfinished if (w := latest.get(run.name)) and not w.launch.local}
     wanted = {id_: ticket for launch in asked.values() for id_, ticket in tickets(launch).items()}
@@ -206,7 +211,7 @@ def _on_slurm(run: Planned, folder: RunDir, where: Where, snapshot: Snapshot | N
     status, note = _status(folder)
     attempt = latest(folder)
     if where.job_id is None:
-        fresh = time.time() - where.launch.data["created"] < SUBMITTING_S and _submitting(where.launch)
+        fresh = _submitting(where.launch)
         state = State.QUEUED if fresh else State.PLANNED
         return RunState(run, state, status, where, attempt, note="being submitted" if fresh else "was not submitted")
     job = snapshot.jobs.get(where.job_id) if snapshot else None
@@ -227,6 +232,8 @@ def _on_slurm(run: Planned, folder: RunDir, where: Where, snapshot: Snapshot | N
 
 def _submitting(launch: Launch) -> bool:
     """Return whether another command holds the study, so that what has no job yet may get one at this moment."""
+    if time.time() - launch.data["created"] >= SUBMITTING_S:
+        return False
     hidden = RunDir(launch.folder.parents[1])
     try:
         holder = lease_holder(hidden)

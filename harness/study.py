@@ -75,8 +75,16 @@ class Launch:
     @cached_property
     def jobs(self) -> dict[int, str]:
         """The cluster's ids of its jobs, by their number; empty while they are being submitted."""
-        data = read_json(self.folder / "jobs.json") or {}
-        return {int(number): str(job) for number, job in data.get("jobs", {}).items()}
+        return {int(number): str(job) for number, job in self._submitted.get("jobs", {}).items()}
+
+    @property
+    def arrays(self) -> list[dict[str, Any]]:
+        """What was handed to sbatch: names, times and job numbers, also where it is in doubt whether Slurm took it."""
+        return list(self._submitted.get("arrays", []))
+
+    @cached_property
+    def _submitted(self) -> dict[str, Any]:
+        return read_json(self.folder / "jobs.json") or {}
 
     def pack_file(self, number: int) -> Path:
         """The file that tells the worker of a job what to do."""

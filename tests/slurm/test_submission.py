@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.cluster import Cluster, Lab, Stand, check_study, run_names, slack, text_of, wait_until
+from tests.slurm.cluster import ONE, RUNS, Cluster, Lab, Stand, check_study, run_names, slack, slow, text_of, wait_until
 
 pytestmark = pytest.mark.slurm
 
@@ -139,6 +139,25 @@ def test_what_slurm_refuses_but_keeps_as_a_failed_job_was_not_submitted(lab: Lab
     assert set(lab.labels("large").values()) == {"planned"}
     lab.run("launch", "grid=large", "cluster=test")
     lab.wait_all("large", "done", 60)
+
+
+def test_a_refused_resubmission_leaves_a_run_as_it_ended(lab: Lab, stand: Stand) -> None:
+    lab.grid("one", ONE)
+    lab.run("launch", "grid=one", "cluster=test", env=slow(0.05, **{RUNS[0]: "code"}))
+    lab.wait_all("one", "code_error", 60)
+    words = ("grid=one", "--state", "code_error")
+    for answer in ('exec "$real" "$@"', "exit 1"):  # refused, and failed before Slurm heard of it
+        stand.answer("sbatch", answer)
+        lab.run("resubmit", *words, "cluster.partition=nowhere", env=stand.env, code=1)
+        ended = lab.states("one")[RUNS[0]]
+        assert (ended["reason"], ended["job_id"]) == ("code_error", lab.job_ids("one")[0])
+        assert "KeyError: 'reward'" in ended["message"]
+    stand.calls()
+    assert "not submitted again: 1 code_error" in lab.run("launch", "grid=one", "cluster=test", env=stand.env).out
+    assert "sbatch" not in stand.calls()
+    lab.run("resubmit", *words, env=slow(0.05))
+    lab.wait_all("one", "done", 60)
+    check_study(lab.study("one"))
 
 
 HOSTILE = ["a b", "a'b", 'a"b', "$(touch hacked)", "`touch hacked`", "../up", "a/../../b", "-rf", "a;b", "a\nb", ""]
