@@ -29,13 +29,33 @@ PLANNED = {  # variables that every job gets from its plan, and the settings the
     "JAX_PLATFORMS": "cluster.gpus",
     "CUDA_VISIBLE_DEVICES": "cluster.gpus",
 }
+OWN_OPTIONS = {  # sbatch options that the harness sets, and what to do instead of writing them under `slurm`
+    "job-name": "jobs are found again by the name they get",
+    "array": "set {}array_throttle= instead",
+    "time": "set {}walltime_min= instead",
+    "partition": "set {}partition= instead",
+    "account": "set {}account= instead",
+    "qos": "set {}qos= instead",
+    "constraint": "set {}constraint= instead",
+    "exclude": "set {}exclude= instead",
+    "cpus-per-task": "set {}cpus= instead",
+    "mem": "set {}mem_gb= instead",
+    "nodes": "a job is one process tree on one node",
+    "ntasks": "a job is one process tree on one node",
+    "ntasks-per-node": "a job is one process tree on one node",
+    "output": "python -m harness.logs shows the logs",
+    "error": "python -m harness.logs shows the logs",
+    "open-mode": "logs of a requeued job are appended to",
+    "parsable": "the answer of sbatch is read as it is",
+}
 
 
 class Profile(BaseModel):
     """What one job of a study may use: a pack of `pack` runs on `gpus` GPUs.
 
-    `slurm` passes any other sbatch option through; `setup` lines run in the job's shell before Python starts;
-    `scratch` is a node-local folder for compilation caches ("" is the job's own TMPDIR).
+    `slurm` passes any other sbatch option through, and may say `gres`, `signal` and `requeue` otherwise;
+    `setup` lines run in the job's shell before Python starts; `scratch` is a node-local folder for
+    compilation caches ("" is the job's own TMPDIR).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -162,6 +182,11 @@ def build(name: str, data: Mapping[str, Any], overrides: Mapping[str, Any]) -> P
         if variable in PLANNED:
             prefix = "cluster." if f"env.{variable}" in overrides else ""
             raise ConfigError(f"{prefix}env.{variable}: jobs get it from their plan; set {PLANNED[variable]}= instead")
+    for option in cast("Mapping[str, Any]", merged.get("slurm") or {}):
+        instead = OWN_OPTIONS.get(option.replace("_", "-"))
+        if instead is not None:
+            prefix = "cluster." if f"slurm.{option}" in overrides else ""
+            raise ConfigError(f"{prefix}slurm.{option}: the harness sets it; {instead.format(prefix)}")
     try:
         return Profile.model_validate({**{k: _tuples(v) for k, v in merged.items()}, "name": name})
     except ValidationError as error:

@@ -1,7 +1,7 @@
 """What Slurm knows of our jobs: one squeue and one sacct call for all of them, and what their answers mean.
 
 A query that fails says nothing about a job: the last known snapshot stays, with its age. Everything is asked in UTC and
-without the user's own SQUEUE_* and SACCT_* settings.
+without the user's own SQUEUE_*, SACCT_* and SCANCEL_* settings.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def pause_s(failures: int, base_s: float = 10.0) -> float:
 
 def command_env() -> dict[str, str]:
     """Return the environment for Slurm's query commands: UTC, plain English, whole id lists, no personal formats."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SQUEUE_", "SACCT_"))}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SQUEUE_", "SACCT_", "SCANCEL_"))}
     return {**kept, "TZ": "UTC", "LC_ALL": "C", "SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "standard"}
 
 

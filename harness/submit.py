@@ -26,6 +26,7 @@ from harness.worker import run_pack
 
 LOOK_AGAIN_S = 20.0
 NEVER_MIN = 60 * 24 * 365
+WHICH_SLURM = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT")  # where to submit, and as whom
 
 
 class Refused(SubmissionError):
@@ -86,11 +87,12 @@ def _executor(launch: Launch, profile: Profile, name: str, jobs: int) -> Any:
 
 
 def _clean_environment() -> dict[str, str]:
-    """Take SLURM_* of a job we may be inside of out of the environment, which would confuse sbatch; return them."""
-    if "SLURM_JOB_ID" not in os.environ:
-        return {}
-    kept = ("SLURM_CONF",)
-    names = [n for n in os.environ if n.startswith(("SLURM_", "SBATCH_", "SUBMITIT_")) and n not in kept]
+    """Take out of the environment what sbatch would prefer to the profile, and return it.
+
+    That is the user's own SBATCH_*, and inside a job what the job was given.
+    """
+    prefixes = ("SBATCH_", "SLURM_", "SUBMITIT_") if "SLURM_JOB_ID" in os.environ else ("SBATCH_",)
+    names = [name for name in os.environ if name.startswith(prefixes) and name not in WHICH_SLURM]
     return {name: os.environ.pop(name) for name in names}
 
 

@@ -40,6 +40,10 @@ def test_overrides_are_typed_and_options_pass_through() -> None:
         ({}, {"walltime_min": "long"}, "cluster.walltime_min: 'long' is refused"),
         ({"env": {"JAX_PLATFORMS": "cpu"}}, {}, "env.JAX_PLATFORMS: jobs get it from their plan; set cluster.gpus="),
         ({}, {"env.XLA_CLIENT_MEM_FRACTION": ".5"}, "cluster.env.XLA_CLIENT_MEM_FRACTION: .*agent.jax.mem_fraction="),
+        ({}, {"slurm.time": "5"}, "cluster.slurm.time: the harness sets it; set cluster.walltime_min= instead"),
+        ({"slurm": {"array": "0-3"}}, {}, "^slurm.array: the harness sets it; set array_throttle= instead"),
+        ({"slurm": {"cpus_per_task": 2}}, {}, "slurm.cpus_per_task: the harness sets it; set cpus= instead"),
+        ({}, {"slurm.job-name": "x"}, "cluster.slurm.job-name: .* jobs are found again by the name they get"),
         ({}, {"slurm": "x"}, r"cluster.slurm: unknown key 'slurm'; did you mean .*slurm.OPTION"),
     ],
 )

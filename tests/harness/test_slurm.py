@@ -225,8 +225,9 @@ def test_a_missing_program_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 def test_personal_squeue_settings_do_not_reach_squeue(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SQUEUE_STATES", "PENDING")
     monkeypatch.setenv("SACCT_FORMAT", "JobID")
+    monkeypatch.setenv("SCANCEL_PARTITION", "low")
     env = slurm.command_env()
-    assert not {"SQUEUE_STATES", "SACCT_FORMAT"} & env.keys()
+    assert not {"SQUEUE_STATES", "SACCT_FORMAT", "SCANCEL_PARTITION"} & env.keys()
     assert (env["TZ"], env["SLURM_BITSTR_LEN"]) == ("UTC", "0")
 
 

@@ -114,6 +114,27 @@ def test_a_throttle_and_any_sbatch_option_reach_slurm(lab: Lab) -> None:
         assert words in shown
 
 
+def test_the_profile_holds_whatever_the_users_own_sbatch_settings_say(lab: Lab) -> None:
+    personal = {"SBATCH_JOB_NAME": "mine", "SBATCH_PARTITION": "low", "SBATCH_TIMELIMIT": "5", "SBATCH_EXPORT": "NONE"}
+    lab.grid("one", ONE)
+    lab.run("launch", "grid=one", "cluster=test", "cluster.slurm.hold=true", env=personal | slow(0.05))
+    (job,) = lab.job_ids("one")
+    name, partition, limit = text_of("squeue", "--noheader", f"--jobs={job}", "--format=%j %P %l").split()
+    assert name.startswith("hb-one-")
+    assert (partition, limit) == ("main", "30:00")
+    assert set(lab.labels("one").values()) == {"queued"}
+    text_of("scontrol", "release", job)
+    lab.wait_all("one", "done", 60)
+
+
+def test_an_option_that_the_harness_sets_is_refused_with_the_key_to_use(lab: Lab) -> None:
+    lab.grid("one", ONE)
+    for more in ((), ("--dry-run",)):
+        refused = lab.run("launch", "grid=one", "cluster=test", "cluster.slurm.time=5", *more, code=2)
+        assert refused.err == "cluster.slurm.time: the harness sets it; set cluster.walltime_min= instead\n"
+    assert not lab.study("one").exists()
+
+
 def test_what_slurm_refuses_is_said_at_once_and_leaves_nothing_behind(lab: Lab) -> None:
     lab.grid("refused", CATCH)
     refused = lab.run("launch", "grid=refused", "cluster=test", "cluster.partition=nowhere", code=None)
