@@ -19,7 +19,7 @@ from harness.grid_file import load_grid
 from harness.packing import Pack
 from harness.plan import check_same, check_writable, write_configs, write_plan
 from harness.profiles import Profile
-from harness.state import RunState, State, overview
+from harness.state import Overview, RunState, State, overview
 from harness.study import Launch, Study, new_launch, runs_folder, study_of
 from harness.watch import watch_pools
 
@@ -197,22 +197,32 @@ def launch(command: Command) -> int:
         tree = asdict(code_tree)
         write_plan(study, grid.source, runs, tree, lambda fresh: hours.estimate(fresh, rates, order.largest))
         recover(study)
-        missing, states = _missing(study, runs)
+        missing, view = _missing(study, runs)
         order = plan_order(study, grid, command, missing)
         if not missing:
             made = None
         else:
             code = snapshot.freeze(study.code, code_tree, files)
             made = submit_order(order, grid.source, code, tree)
-    return _report(command, order, made, states)
+    return _report(command, order, made, view)
 
 
-def _missing(study: Study, runs: Sequence[Run]) -> tuple[list[Run], list[RunState]]:
+def _missing(study: Study, runs: Sequence[Run]) -> tuple[list[Run], Overview]:
     """Return the runs to submit, and the state of all that were asked for."""
     names = {run.name for run in runs}
-    states = overview(study, [p for p in study.planned() if p.name in names]).runs
-    wanted = to_launch(states)
-    return [run for run in runs if run.name in wanted], states
+    view = overview(study, [p for p in study.planned() if p.name in names])
+    wanted = to_launch(view.runs)
+    return [run for run in runs if run.name in wanted], view
+
+
+def tell_unknown(view: Overview) -> int:
+    """Say what Slurm did not answer, and return how many runs are unknown for it: they may be missing or not."""
+    if view.warning:
+        print(view.warning, file=sys.stderr)
+    unknown = sum(state.state is State.UNKNOWN for state in view.runs)
+    if unknown:
+        print(f"{counted(unknown, 'run')} unknown until Slurm answers; then run the same command again")
+    return unknown
 
 
 def recover(study: Study) -> None:
@@ -223,19 +233,22 @@ def recover(study: Study) -> None:
 
 
 def _dry_run(command: Command, order: Order, grid: Grid) -> int:
-    study, known = order.study, {run.name for run in order.runs}
+    study, known, unknown = order.study, {run.name for run in order.runs}, 0
     rates = hours.measured(runs_folder(command), order.profile.gpu_type)
     if study.path.is_dir():
         have_plan = (study.path / "plan.json").is_file()
         planned = {p.name for p in study.planned()} if have_plan else set[str]()
         if planned & known:
-            states = {s.run.name: s for s in overview(study).runs}
+            view = overview(study, [p for p in study.planned() if p.name in known])
+            unknown = tell_unknown(view)
+            states = {s.run.name: s for s in view.runs}
             left = [r for r in order.runs if r.name not in states or r.name in to_launch(list(states.values()))]
             print(f"{len(order.runs) - len(left)} of {len(order.runs)} runs are done or under way; missing:")
             order = plan_order(study, grid, command, left)
     if order.note:
         print(order.note)
-    print("\n".join(describe(order, rates)) if order.runs else "nothing is missing")
+    if order.runs or not unknown:
+        print("\n".join(describe(order, rates)) if order.runs else "nothing is missing")
     for index, pack in enumerate(order.packs[:8]):
         print(f"  job {index}: {_shown(pack, order.runs)}")
     if len(order.packs) > 8:
@@ -252,9 +265,10 @@ def _shown(pack: Pack, runs: Sequence[Run]) -> str:
     return f"{mine[0].task}: {len(mine)} runs, {methods}, seeds {_ranges(sorted({run.seed for run in mine}))}"
 
 
-def _report(command: Command, order: Order, made: Launch | None, states: Sequence[RunState]) -> int:
+def _report(command: Command, order: Order, made: Launch | None, view: Overview) -> int:
     if order.note:
         print(order.note)
+    states, unknown = view.runs, tell_unknown(view)
     counts = Counter(s.label for s in states if s.run.name not in {r.name for r in order.runs})
     if counts:
         print("not submitted again: " + ", ".join(f"{n} {label}" for label, n in sorted(counts.items())))
@@ -262,9 +276,10 @@ def _report(command: Command, order: Order, made: Launch | None, states: Sequenc
     if any(s.diagnosis and s.diagnosis.retry is not Retry.AS_IS for s in states):
         print(f"runs that ended for a reason are left to: python -m harness.resubmit {selectors} --fix")
     if made is None:
-        print(f"nothing is missing in {order.study.path}")
+        if not unknown:
+            print(f"nothing is missing in {order.study.path}")
         print(f"next: python -m harness.status {selectors}")
-        return 0
+        return 1 if unknown else 0
     began, now = order.study.plan()["code"].get("code_tree"), made.data["tree"]["code_tree"]
     if began != now:
         print(f"the code has changed since this study began (tree {began} → {now}): these runs use it as it is now")
@@ -274,7 +289,7 @@ def _report(command: Command, order: Order, made: Launch | None, states: Sequenc
     if made.local and "detach" not in command.flags:
         return watch_pools(order.study, [made], selectors)
     print(f"next: python -m harness.status {selectors} --watch")
-    return 0
+    return 1 if unknown else 0
 
 
 def first_id(made: Launch) -> str:

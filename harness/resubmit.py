@@ -18,7 +18,7 @@ from harness.attempts import saved_steps
 from harness.command import Command, Flag, counted, run
 from harness.diagnose import Diagnosis, Retry
 from harness.grid import Run, parse_pack, parse_pack_mode
-from harness.launch import Order, first_id, follow_up, memory_gb, parse_jobs, recover, submit_order
+from harness.launch import Order, first_id, follow_up, memory_gb, parse_jobs, recover, submit_order, tell_unknown
 from harness.plan import read_configs, select
 from harness.profiles import Profile, widen
 from harness.state import RunState, State, filter_states, overview
@@ -218,8 +218,9 @@ def resubmit(command: Command) -> int:
 
 def _plan_and_submit(command: Command, study: Study, names: Sequence[str]) -> tuple[int, list[Launch]]:
     selectors, dry = follow_up(command, study), "dry-run" in command.flags
-    states = [state for state in overview(study).runs if state.run.name in set(names)]
-    take, left = choose(states, command)
+    view = overview(study, [run for run in study.planned() if run.name in set(names)])
+    unknown = tell_unknown(view)
+    take, left = choose(view.runs, command)
     by_name = {r.name: r for r in read_configs(study, [state.run for state in take])}
     missing = [state.run.name for state in take if state.run.name not in by_name]
     take = [state for state in take if state.run.name in by_name]
@@ -237,9 +238,9 @@ def _plan_and_submit(command: Command, study: Study, names: Sequence[str]) -> tu
     if missing:
         print(f"left: {len(missing)} runs that were never launched; python -m harness.launch {selectors}")
     launches = [_submit(study, group, by_name, dry=dry) for group in planned]
-    if not planned:
+    if not planned and not unknown:
         print("nothing to resubmit" + (": everything left needs its cause removed, then --new-code" if left else ""))
-    return (1 if left else 0), [launch for launch in launches if launch is not None]
+    return (1 if left or unknown else 0), [launch for launch in launches if launch is not None]
 
 
 def _counted(fixes: Sequence[Fix]) -> list[tuple[str, int]]:

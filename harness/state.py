@@ -103,7 +103,7 @@ class Overview:
         if self.snapshot is None or self.snapshot.error is None:
             return None
         age = self.snapshot.age_s(time.time()) if self.snapshot.jobs else 0.0
-        known = f"; what is shown was known {age:.0f} s ago" if age else ""
+        known = f"; what is shown was known {age:.0f} s ago" if age >= 1 else ""
         return f"Slurm did not answer ({self.snapshot.error}){known}"
 
 

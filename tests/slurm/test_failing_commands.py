@@ -95,8 +95,12 @@ def test_a_failed_question_kills_nothing_and_submits_nothing_twice(lab: Lab, sta
         shown = lab.run("status", "grid=pair", env=stand.env)
         assert "2 running" in shown.out
         assert f"{broken[0]} failed with exit code 1" in shown.out + shown.err
-        assert "nothing is missing" in lab.run("launch", "grid=pair", "cluster=test", env=stand.env).out
-        assert "nothing to resubmit" in lab.run("resubmit", "grid=pair", env=stand.env).out
+        launched = lab.run("launch", "grid=pair", "cluster=test", env=stand.env)
+        resubmitted = lab.run("resubmit", "grid=pair", env=stand.env)
+        assert "nothing is missing" in launched.out  # their heartbeats say that they run
+        assert "nothing to resubmit" in resubmitted.out
+        for answer in (launched, resubmitted):
+            assert f"Slurm did not answer ({broken[0]} failed with exit code 1" in answer.err
     assert "sbatch" not in stand.calls()
     lab.run("cancel", "grid=pair")
     lab.wait_all("pair", "cancelled", 60)
@@ -105,13 +109,22 @@ def test_a_failed_question_kills_nothing_and_submits_nothing_twice(lab: Lab, sta
     check_study(lab.study("pair"))
 
 
-def test_waiting_jobs_stay_known_while_slurm_does_not_answer(lab: Lab, stand: Stand) -> None:
+def test_nothing_is_said_to_be_missing_or_not_while_slurm_does_not_answer(lab: Lab, stand: Stand) -> None:
     lab.grid("pair", PAIR)
     lab.run("launch", "grid=pair", "cluster=test", "cluster.slurm.hold=true")
     stand.answer("squeue", "exit 1")
     shown = lab.run("status", "grid=pair", env=stand.env)
     assert "2 unknown" in shown.out
-    assert "nothing is missing" in lab.run("launch", "grid=pair", "cluster=test", env=stand.env).out
+    stand.calls()
+    for command in ("launch", "resubmit"):
+        for more in ((), ("--dry-run",)):
+            words = (command, "grid=pair", "cluster=test", *more)
+            answer = lab.run(*words, env=stand.env, code=0 if words[0] == "launch" and more else 1)
+            assert "2 runs unknown until Slurm answers" in answer.out
+            assert "nothing is missing" not in answer.out
+            assert "nothing to resubmit" not in answer.out
+            assert answer.err == "Slurm did not answer (squeue failed with exit code 1: no message)\n"
+    assert "sbatch" not in stand.calls()
 
 
 def test_a_hanging_controller_is_given_up_and_said(lab: Lab, stand: Stand) -> None:
