@@ -11,7 +11,8 @@ from harness import slurm
 from harness.command import Command, SubmissionError, run
 from harness.launch import follow_up
 from harness.plan import select
-from harness.state import RunState, State, overview
+from harness.slurm import Phase
+from harness.state import RunState, State, Where, job_of, overview
 from harness.study import Launch, study_of
 
 
@@ -20,7 +21,8 @@ def cancel(command: Command) -> int:
     study = study_of(command)
     chosen = {p.name for p in select(command, study.planned())}
     with study.lock():
-        states = overview(study).runs
+        view = overview(study)
+        states = view.runs
         live = [s for s in states if s.run.name in chosen and s.live and s.where is not None]
         open_names = {s.run.name for s in states if s.state is not State.DONE}
         jobs = _by_job(live)
@@ -38,6 +40,9 @@ def cancel(command: Command) -> int:
             already = launch.cancelled(number)
             write_json(launch.cancel_file(number), {"runs": sorted({*already, *names})})
             job = launch.jobs.get(number)
+            known = job_of(Where(launch, number, job), view.snapshot)
+            if known is not None and known.phase is Phase.GONE:
+                continue  # its worker hears of it, if it lives; Slurm may have given its id to another job
             if job is not None and not [n for n in launch.packs[number] if n in open_names and n not in names]:
                 (begun if running & set(names) else waiting).append(job)
         for jobs_, gently in ((begun, True), (waiting, False)):

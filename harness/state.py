@@ -131,7 +131,8 @@ def overview(study: Study, runs: Sequence[Planned] | None = None, last: Snapshot
             latest |= {n: where for n in names if handed_over or number in submitted or n not in latest}
     unfinished = [run for run in planned if not study.run(run.name).result.is_file()]
     asked = {w.launch.id: w.launch for run in unfinished if (w := latest.get(run.name)) and not w.launch.local}
-    wanted = {id_: ticket for launch in asked.values() for id_, ticket in tickets(launch).items()}
+    launches = [asked[id_] for id_ in sorted(asked)]  # of two jobs with one id Slurm has the later one
+    wanted = {id_: ticket for launch in launches for id_, ticket in tickets(launch).items()}
     needed = {w.job_id for run in unfinished if (w := latest.get(run.name)) and w.job_id}
     open_jobs = [ticket for id_, ticket in wanted.items() if id_ in needed]
     snapshot = slurm.query(open_jobs, last) if open_jobs else None
@@ -149,6 +150,17 @@ def overview(study: Study, runs: Sequence[Planned] | None = None, last: Snapshot
         else:
             found.append(_on_slurm(run, folder, where, snapshot))
     return Overview(found, snapshot)
+
+
+def job_of(where: Where, snapshot: Snapshot | None) -> Job | None:
+    """Return what Slurm knows of a run's job, None without an answer.
+
+    Where a later launch has a job of the same id, because ids have started again since, ours is gone.
+    """
+    job = snapshot.jobs.get(where.job_id or "") if snapshot else None
+    if job is None or job.ticket.name.startswith(f"{where.launch.data['name']}-"):
+        return job
+    return Job(job.ticket, Phase.GONE)
 
 
 def _pool(launch: Launch) -> dict[str, Any] | None:
@@ -214,7 +226,7 @@ def _on_slurm(run: Planned, folder: RunDir, where: Where, snapshot: Snapshot | N
         fresh = _submitting(where.launch)
         state = State.QUEUED if fresh else State.PLANNED
         return RunState(run, state, status, where, attempt, note="being submitted" if fresh else "was not submitted")
-    job = snapshot.jobs.get(where.job_id) if snapshot else None
+    job = job_of(where, snapshot)
     phase = job.phase if job else Phase.UNKNOWN
     ours = attempt.get("launch") == where.launch.id and attempt.get("restart", 0) >= (job.restarts if job else 0)
     if broke(attempt, where.launch.id):  # its job may go on with others, or be requeued for them

@@ -98,6 +98,26 @@ def test_a_job_of_a_new_cluster_with_an_old_id_is_not_taken_for_ours(second: dic
     check_study(lab.study("pair"))
 
 
+def test_a_job_of_a_new_cluster_with_an_old_id_is_told_apart_in_its_own_study(
+    second: dict[str, str], tmp_path: Path
+) -> None:
+    lab = Lab(make_tree(tmp_path / "tree", cheap=True), environment() | second)
+    lab.grid("pair", PAIR)
+    words = ("grid=pair", "cluster=test", "cluster.slurm.hold=true")
+    lab.run("launch", *words, "methods=dreamerv3")
+    control("stop", "--wipe", env=second)
+    assert control("start", "--no-accounting", env=second).returncode == 0
+    lab.run("launch", *words, "methods=harmony_dreamerv3")
+    assert len(set(lab.job_ids("pair"))) == 1
+    assert lab.labels("pair") == {RUNS[0]: "cancelled", RUNS[1]: "queued"}
+    assert "0 of 1 runs cancelled" in lab.run("cancel", "grid=pair", "methods=dreamerv3").out
+    lab.run("resubmit", "grid=pair", "--state", "cancelled", "cluster.slurm.hold=false")
+    release = ["scontrol", "release", lab.job_ids("pair")[1]]
+    subprocess.run(release, env={**os.environ, **second}, capture_output=True, check=True)
+    lab.wait_all("pair", "done", 60)
+    check_study(lab.study("pair"))
+
+
 def test_it_starts_within_a_minute(second: dict[str, str]) -> None:
     control("stop", env=second)
     began = time.monotonic()
