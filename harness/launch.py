@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import ConfigError
+from agent.lease import Lease
 from harness import hours, jobenv, packing, pool, profiles, snapshot, submit
 from harness.command import Command, Flag, counted, run
 from harness.diagnose import Retry
@@ -20,7 +21,7 @@ from harness.packing import Pack
 from harness.plan import check_same, check_writable, write_configs, write_plan
 from harness.profiles import Profile
 from harness.state import Overview, RunState, State, overview
-from harness.study import Launch, Study, new_launch, runs_folder, study_of
+from harness.study import Launch, Study, check_held, new_launch, runs_folder, study_of
 from harness.watch import watch_pools
 
 FLAGS = {
@@ -103,8 +104,8 @@ def to_launch(states: Sequence[RunState]) -> set[str]:
     }
 
 
-def submit_order(order: Order, grid_source: str, code: Path, tree: dict[str, Any]) -> Launch:
-    """Write the launch and hand its jobs over; the study must be locked."""
+def submit_order(order: Order, grid_source: str, code: Path, tree: dict[str, Any], lease: Lease) -> Launch:
+    """Write the launch and hand its jobs over; the study must be locked, and be still so when they are."""
     by_name = {run.name: run for run in order.runs}
     write_configs(order.study, order.runs)
     packs: list[dict[str, Any]] = []
@@ -130,9 +131,10 @@ def submit_order(order: Order, grid_source: str, code: Path, tree: dict[str, Any
     }
     launch = new_launch(order.study, data)
     if launch.local:
+        check_held(lease)
         pool.start(launch)
     else:
-        submit.submit(launch, order.profile)
+        submit.submit(launch, order.profile, lease)
     return launch
 
 
@@ -192,7 +194,7 @@ def launch(command: Command) -> int:
         return _dry_run(command, order, grid)
     rates = hours.measured(runs_folder(command), order.profile.gpu_type)
     code_tree, files = snapshot.describe(leave_out=[runs_folder(command)])
-    with study.lock():
+    with study.lock() as lease:
         check_same(study, runs)
         tree = asdict(code_tree)
         write_plan(study, grid.source, runs, tree, lambda fresh: hours.estimate(fresh, rates, order.largest))
@@ -203,7 +205,7 @@ def launch(command: Command) -> int:
             made = None
         else:
             code = snapshot.freeze(study.code, code_tree, files)
-            made = submit_order(order, grid.source, code, tree)
+            made = submit_order(order, grid.source, code, tree, lease)
     return _report(command, order, made, view)
 
 

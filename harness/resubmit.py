@@ -12,6 +12,7 @@ from typing import Any
 
 from agent.config import ConfigError
 from agent.files import write_json
+from agent.lease import Lease
 from agent.reasons import Reason
 from harness import hours, packing, profiles, snapshot
 from harness.attempts import saved_steps
@@ -23,7 +24,7 @@ from harness.plan import read_configs, select
 from harness.profiles import Profile, widen
 from harness.state import RunState, State, filter_states, overview
 from harness.status import chosen_states
-from harness.study import Launch, Study, study_of
+from harness.study import Launch, Study, check_held, study_of
 from harness.table import ends
 from harness.watch import watch_pools
 
@@ -205,10 +206,10 @@ def resubmit(command: Command) -> int:
     chosen = [run.name for run in select(command, study.planned())]
     selectors = follow_up(command, study)
     if "dry-run" in command.flags:
-        return _plan_and_submit(command, study, chosen)[0]
-    with study.lock():
+        return _plan_and_submit(command, study, chosen, None)[0]
+    with study.lock() as lease:
         recover(study)
-        code, made = _plan_and_submit(command, study, chosen)
+        code, made = _plan_and_submit(command, study, chosen, lease)
     pools = [launch for launch in made if launch.local]
     if not pools or "detach" in command.flags:
         print(f"next: python -m harness.status {selectors}" + (" --watch" if made else ""))
@@ -216,8 +217,10 @@ def resubmit(command: Command) -> int:
     return watch_pools(study, pools, selectors) or code
 
 
-def _plan_and_submit(command: Command, study: Study, names: Sequence[str]) -> tuple[int, list[Launch]]:
-    selectors, dry = follow_up(command, study), "dry-run" in command.flags
+def _plan_and_submit(
+    command: Command, study: Study, names: Sequence[str], lease: Lease | None
+) -> tuple[int, list[Launch]]:
+    selectors = follow_up(command, study)
     view = overview(study, [run for run in study.planned() if run.name in set(names)])
     unknown = tell_unknown(view)
     take, left = choose(view.runs, command)
@@ -237,7 +240,7 @@ def _plan_and_submit(command: Command, study: Study, names: Sequence[str]) -> tu
         print(f"left: {line}")
     if missing:
         print(f"left: {len(missing)} runs that were never launched; python -m harness.launch {selectors}")
-    launches = [_submit(study, group, by_name, dry=dry) for group in planned]
+    launches = [_submit(study, group, by_name, lease) for group in planned]
     if not planned and not unknown:
         print("nothing to resubmit" + (": everything left needs its cause removed, then --new-code" if left else ""))
     return (1 if left or unknown else 0), [launch for launch in launches if launch is not None]
@@ -248,20 +251,21 @@ def _counted(fixes: Sequence[Fix]) -> list[tuple[str, int]]:
     return [(text, texts.count(text)) for text in dict.fromkeys(texts)]
 
 
-def _submit(study: Study, group: Group, by_name: dict[str, Run], *, dry: bool) -> Launch | None:
+def _submit(study: Study, group: Group, by_name: dict[str, Run], lease: Lease | None) -> Launch | None:
     runs = [by_name[state.run.name] for state in group.states]
     packs = packing.plan_packs(runs, group.pack, group.mode, memory_gb(group.profile))
     order = Order(study, runs, packs, group.profile, group.jobs_at_once)
-    verb = "would be" if dry else "are" if len(runs) > 1 else "is"
+    verb = "would be" if lease is None else "are" if len(runs) > 1 else "is"
     where = f"cluster={group.profile.name}, code {group.tree['code_tree']}"
     print(f"{counted(len(runs), 'run')} in {counted(len(packs), 'job')} {verb} resubmitted ({where})")
     for state in group.states[:5]:
         print(f"  {state.run.name}: was {state.label}; {_from_where(study, state)}")
-    if dry:
+    if lease is None:
         return None
+    check_held(lease)
     for state in group.states:
         close_attempt(study, state)
-    made = submit_order(order, group.grid, group.code, group.tree)
+    made = submit_order(order, group.grid, group.code, group.tree, lease)
     print(f"pool of {order.jobs_at_once} at once" if made.local else f"Slurm job {first_id(made)}")
     return made
 

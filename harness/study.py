@@ -30,7 +30,7 @@ from agent.config import ConfigError, nearest
 from agent.files import RecordError, read_json, write_json
 from agent.lease import Lease
 from agent.record import RunDir, RunKey, plan_path, read_plan, safe_name
-from harness.command import Command
+from harness.command import Command, SubmissionError
 from harness.grid_file import grid_path
 
 HIDDEN = ".harness"
@@ -153,8 +153,11 @@ class Study:
         return found
 
     @contextlib.contextmanager
-    def lock(self, wait_s: float = LOCK_WAIT_S) -> Generator[None]:
-        """Hold the study: of two commands that submit at the same moment the second waits and sees the first's jobs."""
+    def lock(self, wait_s: float = LOCK_WAIT_S) -> Generator[Lease]:
+        """Hold the study: of two commands that submit at the same moment the second waits and sees the first's jobs.
+
+        A command that stood still for minutes may have lost it: `check_held` says so before anything is submitted.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self.hidden.mkdir(mode=0o700, exist_ok=True)
@@ -172,7 +175,16 @@ class Study:
                     raise ConfigError(f"{error}; wait for the other command to finish and try again") from error
                 time.sleep(0.1)
         with lease.kept():
-            yield
+            yield lease
+
+
+def check_held(lease: Lease) -> None:
+    """Raise SubmissionError when another command has taken the study over while this one stood still."""
+    try:
+        lease.beat()
+    except RecordError as error:
+        reason = "this command stood still, and another one has taken over the study"
+        raise SubmissionError(f"{lease.run.path.parent}: {reason}; look at its status before you go on") from error
 
 
 def check_private(folder: Path) -> None:

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from agent.files import read_json, write_json
+from agent.lease import Lease
 from harness import slurm
 from harness.command import SubmissionError
 from harness.jobenv import CPUS
 from harness.profiles import Profile
-from harness.study import Launch
+from harness.study import Launch, check_held
 from harness.worker import run_pack
 
 LOOK_AGAIN_S = 20.0
@@ -96,10 +97,11 @@ def _clean_environment() -> dict[str, str]:
     return {name: os.environ.pop(name) for name in names}
 
 
-def submit(launch: Launch, profile: Profile) -> dict[int, str]:
+def submit(launch: Launch, profile: Profile, lease: Lease) -> dict[int, str]:
     """Submit a launch's jobs to Slurm, one array per MaxArraySize jobs, and return their ids by number.
 
-    What was submitted is written to jobs.json after each array. Raises: SubmissionError.
+    What was submitted is written to jobs.json after each array. The lease is that on the study: nothing more is
+    submitted once it is lost. Raises: SubmissionError.
     """
     numbers = list(range(len(launch.packs)))
     try:
@@ -111,10 +113,11 @@ def submit(launch: Launch, profile: Profile) -> dict[int, str]:
     for first in range(0, len(numbers), largest):
         chunk = numbers[first : first + largest]
         name = f"{launch.data['name']}-{len(arrays)}"
+        check_held(lease)
         arrays.append({"name": name, "submitted": time.time(), "numbers": chunk})
         write_jobs(launch, jobs, arrays)  # first its name, by which it can be found should this process die here
         try:
-            ids = _submit_array(launch, profile, name, chunk)
+            ids = _submit_array(launch, profile, name, chunk, lease)
         except Refused as error:
             write_jobs(launch, jobs, arrays[:-1])
             done = f"{len(jobs)} of {len(numbers)} jobs were submitted" if jobs else "nothing was submitted"
@@ -146,13 +149,17 @@ def write_jobs(launch: Launch, jobs: dict[int, str], arrays: Sequence[dict[str, 
     write_json(launch.folder / "jobs.json", {"jobs": {str(k): v for k, v in jobs.items()}, "arrays": list(arrays)})
 
 
-def _submit_array(launch: Launch, profile: Profile, name: str, numbers: Sequence[int]) -> list[str]:
+def _submit_array(launch: Launch, profile: Profile, name: str, numbers: Sequence[int], lease: Lease) -> list[str]:
     """Submit one array; when sbatch fails without a word of refusal, look for it by its name before saying so."""
     paths = [str(launch.pack_file(number)) for number in numbers]
     aside = _clean_environment()
     try:
-        submitted = _executor(launch, profile, name, len(paths)).map_array(run_pack, paths)
+        executor = _executor(launch, profile, name, len(paths))
+        check_held(lease)
+        submitted = executor.map_array(run_pack, paths)
         return [str(job.job_id) for job in submitted]
+    except SubmissionError:
+        raise
     except Exception as error:
         words = " ".join(str(error).split())[-400:]
         in_doubt = any(text in words for text in slurm.IN_DOUBT)

@@ -302,3 +302,20 @@ def test_a_run_whose_folder_was_removed_is_launched_again(
     assert launch.main(words) == 0
     assert (gone / "result.json").is_file()
     assert set(states(grid, runs, capsys).values()) == {"done"}
+
+
+def test_a_command_that_lost_its_study_starts_no_pool(
+    tree: Path, grid: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = launch.new_launch
+
+    def lose(study: Study, data: dict[str, Any]) -> Launch:
+        made = make(study, data)
+        (study.hidden / "lease.json").write_text('{"owner": "another", "pid": 1, "host": "another"}')
+        return made
+
+    monkeypatch.setattr(launch, "new_launch", lose)
+    assert launch.main([f"grid={grid}", f"runs={tmp_path / 'runs'}"]) == 1
+    assert "another one has taken over the study" in capsys.readouterr().err
+    (made,) = Study(tmp_path / "runs" / "tiny").launches()
+    assert not (made.folder / "pool.log").exists()

@@ -1,10 +1,16 @@
 """Slurm's commands failing on demand: what a real Slurm does only on bad days."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.slurm.cluster import PAIR, Lab, Stand, check_study, slack, text_of
+from tests.slurm.cluster import PAIR, Lab, Stand, check_study, slack, text_of, wait_until
 
 pytestmark = pytest.mark.slurm
 
@@ -41,6 +47,34 @@ def test_a_launch_killed_as_slurm_takes_its_jobs_blocks_nobody_and_they_are_foun
     assert len(lab.job_ids("pair")) == 2
     lab.wait_all("pair", "done", 60)
     check_study(lab.study("pair"))
+
+
+@pytest.mark.parametrize("asleep_at", ["scontrol", "sbatch"])
+def test_a_launch_that_stood_still_for_minutes_submits_nothing_that_another_has(
+    lab: Lab, stand: Stand, asleep_at: str
+) -> None:
+    stop = f"[ -e {stand.folder}/once ] || {{ touch {stand.folder}/once; kill -STOP $PPID; }}"
+    real = 'echo "MaxArraySize = 2"' if asleep_at == "sbatch" else '"$real" "$@"'  # two arrays: it stops at the first
+    stand.answer("scontrol", real if asleep_at == "sbatch" else f"{stop}; {real}")
+    stand.answer("sbatch", f'"$real" --hold "$@"; {stop if asleep_at == "sbatch" else ""}')
+    lab.grid("pair", PAIR.replace("seeds: 1", "seeds: 2"))
+    command = [sys.executable, "-m", "harness.launch", "grid=pair", "cluster=test"]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=lab.tree, env={**lab.env, **stand.env}, **pipes) as first:
+        stat = Path(f"/proc/{first.pid}/stat")
+        wait_until(lambda: stat.read_text().rsplit(")", 1)[1].split()[0] == "T", 60, "stopped")
+        ago = time.time() - 400
+        os.utime(lab.study("pair") / ".harness" / "lease.json", (ago, ago))
+        second = lab.run("launch", "grid=pair", "cluster=test", env=stand.env)
+        first.send_signal(signal.SIGCONT)
+        out, err = first.communicate(timeout=60)
+    assert first.returncode == 1, out + err
+    assert "another one has taken over the study" in err
+    assert f"{4 if asleep_at == 'scontrol' else 2} runs in" in second.out
+    assert set(lab.labels("pair").values()) == {"queued"}
+    queued = text_of("squeue", "--array", "--noheader", "--format=%j").split()
+    assert sum(name.startswith("hb-pair-") for name in queued) == 4
+    assert "nothing is missing" in lab.run("launch", "grid=pair", "cluster=test").out
 
 
 def test_a_time_out_without_jobs_is_told_after_looking_and_a_relaunch_submits(lab: Lab, stand: Stand) -> None:
