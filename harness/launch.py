@@ -193,9 +193,10 @@ def launch(command: Command) -> int:
     if "dry-run" in command.flags:
         return _dry_run(command, order, grid)
     rates = hours.measured(runs_folder(command), order.profile.gpu_type)
-    code_tree, files = snapshot.describe(leave_out=[runs_folder(command)])
+    snapshot.list_files(snapshot.ROOT, [runs_folder(command)])  # refuses before anything is written
     with study.lock() as lease:
         check_same(study, runs)
+        code_tree, files = snapshot.describe(leave_out=[runs_folder(command)])  # now, not before a wait for the lock
         tree = asdict(code_tree)
         write_plan(study, grid.source, runs, tree, lambda fresh: hours.estimate(fresh, rates, order.largest))
         recover(study)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from agent.config import CONFIGS, ConfigError
 from agent.files import write_json
+from harness.command import SubmissionError
 
 ROOT = CONFIGS.parent
 PACKAGES = ("agent", "harness", "analysis", "configs", "slurm", "scores")
@@ -78,15 +79,19 @@ def _inside(path: Path, folders: Iterable[Path]) -> bool:
     return any(absolute.is_relative_to(folder) for folder in folders)
 
 
+def _entry(name: str, content: bytes) -> bytes:
+    """Return a file's part in the tree's hash: its name, whether it can be executed, and what is in it."""
+    executable = int(os.access(ROOT / name, os.X_OK))
+    return f"{name}\0{executable}\0{hashlib.sha256(content).hexdigest()}\n".encode(errors="surrogateescape")
+
+
 def describe(leave_out: Iterable[Path] = ()) -> tuple[Tree, list[str]]:
     """Return the identity of the working tree as it is now, and its files."""
     root = ROOT
     names = list_files(root, leave_out)
     digest = hashlib.sha256()
     for name in names:
-        path = root / name
-        content = hashlib.sha256(path.read_bytes()).hexdigest()
-        digest.update(f"{name}\0{int(os.access(path, os.X_OK))}\0{content}\n".encode(errors="surrogateescape"))
+        digest.update(_entry(name, (root / name).read_bytes()))
     sha = dirty = None
     if is_checkout(root):
         sha = (_git(root, "rev-parse", "--verify", "-q", "HEAD") or "").strip() or None
@@ -100,20 +105,37 @@ def freeze(store: Path, tree: Tree, names: Iterable[str]) -> Path:
     """Return the folder in the store that holds the tree, copying the files there unless it is there already.
 
     Two processes may freeze the same tree at once: the copy is made aside and renamed into place.
+    Raises: SubmissionError when a file is no longer what it was when the tree was described.
     """
     folder = store / tree.code_tree
     if folder.is_dir():
         return folder
     aside = store / f".{tree.code_tree}.{uuid.uuid4().hex[:8]}"
-    for name in names:
-        target = aside / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, target)
-    write_json(aside / MANIFEST, {**asdict(tree), "created": time.time()})
     try:
-        aside.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
-        shutil.rmtree(aside)
+        if _copy(names, aside) != tree.code_tree:
+            raise SubmissionError(f"{ROOT}: the code was changed while it was being copied; run the same command again")
+        write_json(aside / MANIFEST, {**asdict(tree), "created": time.time()})
+        try:
+            aside.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was quicker
+                raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     return folder
+
+
+def _copy(names: Iterable[str], target: Path) -> str:
+    """Copy the tree's files and return the hash of what was copied, "" when one is gone."""
+    digest = hashlib.sha256()
+    for name in names:
+        copy = target / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            content = (ROOT / name).read_bytes()
+            copy.write_bytes(content)
+            shutil.copystat(ROOT / name, copy)
+            digest.update(_entry(name, content))
+        except FileNotFoundError:
+            return ""
+    return digest.hexdigest()[:16]

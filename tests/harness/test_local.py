@@ -6,13 +6,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness import cancel, launch, logs, pool, resubmit, status
+from agent.files import RecordError
+from agent.lease import Lease
+from agent.record import RunDir
+from harness import cancel, launch, logs, pool, resubmit, snapshot, status
 from harness.study import Launch, Study
 from harness.submit import Slot
 
@@ -319,3 +323,30 @@ def test_a_command_that_lost_its_study_starts_no_pool(
     assert "another one has taken over the study" in capsys.readouterr().err
     (made,) = Study(tmp_path / "runs" / "tiny").launches()
     assert not (made.folder / "pool.log").exists()
+
+
+def test_code_edited_while_a_launch_waits_for_its_study_is_frozen_as_it_is_then(
+    tree: Path, grid: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study(tmp_path / "runs" / "tiny")
+    waiting, claim = threading.Event(), Lease.claim
+
+    def claim_or_tell(run: RunDir, **more: Any) -> Lease:
+        try:
+            return claim(run, **more)
+        except RecordError:
+            waiting.set()
+            raise
+
+    monkeypatch.setattr(Lease, "claim", claim_or_tell)
+    words = [f"grid={grid}", f"runs={tmp_path / 'runs'}", "seeds=1", "methods=dreamerv3", "--detach"]
+    with study.lock():
+        thread = threading.Thread(target=launch.main, args=[words])
+        thread.start()
+        assert waiting.wait(60)
+        (tree / "agent" / "note.txt").write_text("edited\n")
+    thread.join()
+    (code,) = study.code.iterdir()
+    assert code.name == snapshot.describe()[0].code_tree
+    assert (code / "agent" / "note.txt").read_text() == "edited\n"
+    wait_for(lambda: set(states(grid, tmp_path / "runs", capsys).values()) == {"done"})

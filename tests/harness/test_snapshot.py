@@ -8,6 +8,7 @@ import pytest
 
 from agent.config import ConfigError
 from harness import snapshot
+from harness.command import SubmissionError
 
 
 @pytest.fixture
@@ -47,6 +48,39 @@ def test_a_copy_holds_what_git_would_and_is_named_by_its_content(checkout: Path,
     assert snapshot.freeze(tmp_path / "store", dirty, names) == folder
     assert (folder / "agent" / "a.py").read_text() == "a = 1\n"
     assert snapshot.describe()[0].code_tree != dirty.code_tree
+
+
+@pytest.mark.parametrize("event", ["edited", "deleted", "made executable"])
+def test_code_that_changes_after_it_was_described_is_not_frozen_under_that_name(
+    checkout: Path, tmp_path: Path, event: str
+) -> None:
+    tree, names = snapshot.describe()
+    path = checkout / "agent" / "a.py"
+    if event == "edited":
+        path.write_text("a = 3\n")
+    elif event == "deleted":
+        path.unlink()
+    else:
+        path.chmod(0o755)
+    with pytest.raises(SubmissionError, match="was changed while it was being copied; run the same command again"):
+        snapshot.freeze(tmp_path / "store", tree, names)
+    assert not list((tmp_path / "store").iterdir())
+    tree, names = snapshot.describe()
+    folder = snapshot.freeze(tmp_path / "store", tree, names)
+    assert list((tmp_path / "store").iterdir()) == [folder]
+
+
+def test_a_copy_that_fails_half_way_leaves_nothing(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*words: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    tree, names = snapshot.describe()
+    monkeypatch.setattr(snapshot, "write_json", full)
+    with pytest.raises(OSError, match="No space left"):
+        snapshot.freeze(tmp_path / "store", tree, names)
+    assert not list((tmp_path / "store").iterdir())
 
 
 def test_a_deleted_file_and_the_runs_folder_are_left_out(checkout: Path) -> None:
