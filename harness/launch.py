@@ -75,6 +75,8 @@ def plan_order(study: Study, grid: Grid, command: Command, runs: list[Run]) -> O
     """Return what submitting these runs means."""
     choice = profile_for(grid, command)
     profile = choice.profile
+    if profile.kind == "slurm":
+        submit.check_path(study.path.parent)
     wanted = grid.pack if "pack" in command.settings or profile.pack is None else profile.pack
     mode = grid.pack_mode or profile.pack_mode or "vmap"
     memory = memory_gb(profile)

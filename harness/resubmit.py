@@ -25,6 +25,7 @@ from harness.profiles import Profile, widen
 from harness.state import RunState, State, filter_states, overview
 from harness.status import chosen_states
 from harness.study import Launch, Study, check_held, study_of
+from harness.submit import check_path
 from harness.table import ends
 from harness.watch import watch_pools
 
@@ -87,6 +88,8 @@ def groups(study: Study, states: Sequence[RunState], command: Command) -> list[G
         if launch is None:
             raise ConfigError(f"{study.path}: nothing was launched yet; python -m harness.launch grid={study.name}")
         profile = _profile(launch.data["profile"], command)
+        if profile.kind == "slurm":
+            check_path(study.path.parent)
         code, tree = fresh or _frozen(study, launch)
         packs = launch.data["packs"]
         pack: int | str = max(len(p["runs"]) for p in packs)

@@ -14,8 +14,10 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, cast
 
+from agent.config import ConfigError
 from agent.files import read_json, write_json
 from agent.lease import Lease
 from harness import slurm
@@ -42,6 +44,15 @@ class LocalJob(Protocol):
     def done(self) -> bool:
         """Return whether its process has ended."""
         ...
+
+
+def check_path(runs: Path) -> None:
+    """Raise ConfigError when Slurm would write the logs of jobs elsewhere than below this folder of studies."""
+    odd = [c for c in str(runs) if c in "%\\" or not c.isprintable()]
+    if odd:
+        raise ConfigError(
+            f"runs={runs}: Slurm changes {odd[0]!r} in the path of a log; name another folder with runs=DIR"
+        )
 
 
 def parameters(profile: Profile, name: str, jobs: int) -> dict[str, Any]:

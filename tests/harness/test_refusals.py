@@ -51,6 +51,18 @@ def test_launch_refuses_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["50%", "r%A", "a\\b", "a\nb"])
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_runs_folder_whose_name_slurm_would_change_is_refused(
+    name: str, more: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(profiles, "have_slurm", lambda: True)
+    runs = tmp_path / name
+    assert launch.main(["grid=demo", "cluster=test", f"runs={runs}", *more]) == 2
+    assert "in the path of a log; name another folder with runs=DIR" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_in_place_of_the_runs_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "runs").write_text("")
     assert launch.main(["grid=demo", f"runs={tmp_path / 'runs'}"]) == 2
