@@ -188,13 +188,21 @@ def build(name: str, data: Mapping[str, Any], overrides: Mapping[str, Any]) -> P
             prefix = "cluster." if f"slurm.{option}" in overrides else ""
             raise ConfigError(f"{prefix}slurm.{option}: the harness sets it; {instead.format(prefix)}")
     try:
-        return Profile.model_validate({**{k: _tuples(v) for k, v in merged.items()}, "name": name})
+        profile = Profile.model_validate({**{k: _tuples(v) for k, v in merged.items()}, "name": name})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"] if part in Profile.model_fields or part in merged)
         prefix = "cluster." if key.split(".")[0] in {k.split(".")[0] for k in overrides} else ""
         reason = f"{first['msg'][0].lower()}{first['msg'][1:]}"
         raise ConfigError(f"{prefix}{key}: {first['input']!r} is refused: {reason}") from error
+    if profile.kind == "slurm" and profile.signal_s >= profile.walltime_min * 60:
+        prefix = "cluster." if {"signal_s", "walltime_min"} & overrides.keys() else ""
+        instead = f"set a smaller {prefix}signal_s= or more {prefix}walltime_min="
+        raise ConfigError(
+            f"{prefix}signal_s: {profile.signal_s} is refused: a job would be told to stop {profile.signal_s} s before "
+            f"the end of its {profile.walltime_min * 60} s; {instead}"
+        )
+    return profile
 
 
 def _read(key: str, text: str) -> Any:

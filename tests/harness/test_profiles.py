@@ -44,6 +44,8 @@ def test_overrides_are_typed_and_options_pass_through() -> None:
         ({"slurm": {"array": "0-3"}}, {}, "^slurm.array: the harness sets it; set array_throttle= instead"),
         ({"slurm": {"cpus_per_task": 2}}, {}, "slurm.cpus_per_task: the harness sets it; set cpus= instead"),
         ({}, {"slurm.job-name": "x"}, "cluster.slurm.job-name: .* jobs are found again by the name they get"),
+        ({"walltime_min": 10}, {"signal_s": "600"}, "^cluster.signal_s: 600 is refused: .* the end of its 600 s"),
+        ({"walltime_min": 2}, {}, "^signal_s: 120 is refused: .* or more walltime_min="),
         ({}, {"slurm": "x"}, r"cluster.slurm: unknown key 'slurm'; did you mean .*slurm.OPTION"),
     ],
 )
