@@ -10,10 +10,11 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped, UInt32
 from agent import behavior, optim
 from agent.behavior import Actor, ActorOutputs, CriticOutputs, DiscreteActor, ReturnScale, Trajectory, make_actor
 from agent.config import Config
+from agent.convolution import ConvForm
 from agent.distributions import DRAW, Sampler
 from agent.envs.base import EnvSpec
 from agent.metrics import train_metrics
-from agent.nets import ConvForm, in_compute_dtype
+from agent.nets import in_compute_dtype
 from agent.rssm import RSSM, Latent
 from agent.world_model import Batch, Carry, Encoder, ModelOutputs, TwoHotHead, WorldModel, world_model_loss
 
@@ -58,8 +59,10 @@ class Update(NamedTuple):
 
 
 def conv_form(config: Config) -> ConvForm:
-    """Return how convolutions are computed; `auto` is by matrix products, the faster form on CPUs and in packs."""
-    return "matmul" if config.jax.conv == "auto" else config.jax.conv
+    """Return how convolutions are computed; `auto` is by matrix products, on a CPU of a few images at a time."""
+    if config.jax.conv != "auto":
+        return config.jax.conv
+    return "chunks" if jax.default_backend() == "cpu" else "matmul"
 
 
 def compute_dtype(config: Config) -> Any:

@@ -6,7 +6,7 @@ float32 always, and what a layer without norm returns is float32.
 
 import math
 from collections.abc import Sequence
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -14,16 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from agent.convolution import ConvForm, conv, conv_transpose
 from agent.recurrence import Dot, dot
 
-ConvForm = Literal["lax", "matmul"]
 Tree = TypeVar("Tree")
 
 NORM_EPS = 1e-3
 # Standard deviation of a unit normal that is cut at two standard deviations.
 TRUNCATED_STD = 0.87962566103423978
-# Sides of images whose windows reach beyond them so often that a transposed convolution multiplies first, then adds.
-SMALL = 4
 
 
 def truncated_normal(
@@ -123,67 +121,6 @@ class MLP(eqx.Module):
         for layer in self.layers:
             x = layer(x, dot)
         return x
-
-
-def conv(x: Float[Array, "n h w i"], kernel: Float[Array, "4 4 i o"], form: ConvForm) -> Float[Array, "n h2 w2 o"]:
-    """Return the 4×4 stride-2 SAME convolution of images with even sides, halving them."""
-    if form == "matmul":
-        return _conv_matmul(x, kernel)
-    return jax.lax.conv_general_dilated(x, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-
-def conv_transpose(
-    x: Float[Array, "n h w i"], kernel: Float[Array, "4 4 o i"], form: ConvForm
-) -> Float[Array, "n h2 w2 o"]:
-    """Return the 4×4 stride-2 SAME transposed convolution (kernel [h, w, out, in], not flipped), doubling the sides."""
-    if form == "matmul":
-        return _conv_transpose_small(x, kernel) if x.shape[1] <= SMALL else _conv_transpose_matmul(x, kernel)
-    numbers = ("NHWC", "HWOI", "NHWC")
-    return jax.lax.conv_transpose(x, kernel, (2, 2), "SAME", dimension_numbers=numbers)
-
-
-# Patches are four times the size of what they are cut from: the backward pass cuts them again rather than keep them.
-@jax.checkpoint
-def _conv_matmul(x: Array, kernel: Array) -> Array:
-    n, h, w, c = x.shape
-    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    # A 4×4 window at even offsets is 2×2 blocks of 2×2 pixels.
-    blocks = x.reshape(n, h // 2 + 1, 2, w // 2 + 1, 2, c).transpose(0, 1, 3, 2, 4, 5)
-    blocks = blocks.reshape(n, h // 2 + 1, w // 2 + 1, 4 * c)
-    patches = jnp.concatenate([blocks[:, :-1, :-1], blocks[:, :-1, 1:], blocks[:, 1:, :-1], blocks[:, 1:, 1:]], axis=-1)
-    weights = kernel.reshape(2, 2, 2, 2, c, -1).transpose(0, 2, 1, 3, 4, 5).reshape(16 * c, -1)
-    return patches @ weights
-
-
-@jax.checkpoint
-def _conv_transpose_matmul(x: Array, kernel: Array) -> Array:
-    n, h, w, c = x.shape
-    out = kernel.shape[2]
-    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    patches = jnp.concatenate([x[:, :-1, :-1], x[:, :-1, 1:], x[:, 1:, :-1], x[:, 1:, 1:]], axis=-1)
-    # Between inputs i-1 and i lie outputs 2i-1 (taps 1 and 3) and 2i (taps 0 and 2).
-    taps = kernel.reshape(2, 2, 2, 2, out, c)[:, ::-1, :, ::-1]
-    weights = taps.transpose(0, 2, 5, 1, 3, 4).reshape(4 * c, 4 * out)
-    y = (patches @ weights).reshape(n, h + 1, w + 1, 2, 2, out)
-    return y.transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * h + 2, 2 * w + 2, out)[:, 1:-1, 1:-1]
-
-
-def _conv_transpose_small(x: Array, kernel: Array) -> Array:
-    n, h, w, c = x.shape
-    out = kernel.shape[2]
-    products = x.reshape(-1, c) @ kernel.transpose(3, 0, 1, 2).reshape(c, 16 * out)
-    return _overlap(_overlap(products.reshape(n, h, w, 4, 4, out), 1), 2)
-
-
-def _overlap(products: Array, axis: int) -> Array:
-    """Return outputs along an axis from products of inputs with taps (axis 3): tap t of input i adds to 2i + 2 - t."""
-    taps, length = jnp.moveaxis(products, 3, 0), products.shape[axis]
-    before, after = ([(0, 0)] * (products.ndim - 1) for _ in range(2))
-    before[axis], after[axis] = (1, 0), (0, 1)
-    earlier = jax.lax.slice_in_dim(jnp.pad(taps[0], before), 0, length, axis=axis)
-    later = jax.lax.slice_in_dim(jnp.pad(taps[3], after), 1, length + 1, axis=axis)
-    pairs = jnp.stack([taps[2] + earlier, taps[1] + later], axis + 1)
-    return pairs.reshape(*pairs.shape[:axis], 2 * length, *pairs.shape[axis + 2 :])
 
 
 class Conv(eqx.Module):

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
 from agent.config import Config
+from agent.convolution import ConvForm, in_chunks
 from agent.distributions import Bernoulli, OneHot, Sampler, TwoHot, squared_error, symlog, symlog_squared_error
 from agent.envs.base import ArraySpec, EnvSpec
 from agent.harmony import Harmony, total_loss
-from agent.nets import MLP, Conv, ConvForm, ConvTranspose, Linear, stages
+from agent.nets import MLP, Conv, ConvTranspose, Linear, stages
 from agent.recurrence import unroll_factor
 from agent.rssm import RSSM, Latent
 
@@ -70,9 +71,7 @@ class Encoder(eqx.Module):
         if self.convs:
             x = scaled(obs[IMAGE]) - 0.5
             batch = x.shape[:-3]
-            x = x.reshape(-1, *x.shape[-3:])
-            for layer in self.convs:
-                x = layer(x)
+            x = in_chunks(self.convs, x.reshape(-1, *x.shape[-3:]), self.convs[0].form)
             parts.append(x.reshape(*batch, -1))
         if self.mlp is not None:
             x = jnp.concatenate([obs[name] for name in self.vectors], -1)
@@ -116,8 +115,7 @@ class Decoder(eqx.Module):
             x = self.image_in(features)
             batch = x.shape[:-1]
             x = x.reshape(-1, self.minres, self.minres, x.shape[-1] // self.minres**2)
-            for layer in self.convs:
-                x = layer(x)
+            x = in_chunks(self.convs, x, self.convs[0].form)
             out[IMAGE] = x.reshape(*batch, *x.shape[-3:]) + 0.5
         if self.mlp is not None:
             x = self.mlp(features)

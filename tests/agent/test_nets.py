@@ -1,11 +1,11 @@
-"""Layers and convolutions: hand-computed numbers, and the two forms of each convolution."""
+"""Layers and convolutions: hand-computed numbers, and the forms of each convolution."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agent import nets
+from agent import convolution, nets
 from agent.nets import Conv, ConvTranspose, Linear, Norm, in_compute_dtype, stages
 
 KEY = jax.random.key(0)
@@ -30,20 +30,44 @@ def test_output_layers_start_uniform_and_at_scale_zero_silent():
     assert not np.asarray(Linear(300, 500, scale=0.0, key=KEY).kernel).any()
 
 
+LAYERS = {
+    "conv": lambda form: [Conv(3, 5, form, key=KEY), Conv(5, 4, form, key=KEY)],
+    "transposed": lambda form: [ConvTranspose(3, 5, form, last=False, key=KEY)],
+}
+
+
+def value_and_gradients(layers, images, form):
+    """Return what the layers make of images, and the gradients of a weighted sum of it."""
+    made = LAYERS[layers](form)
+    value, pull = jax.vjp(lambda made, x: convolution.in_chunks(made, x, form), made, images)
+    return value, *jax.tree.leaves(pull(jnp.cos(jnp.arange(value.size, dtype=jnp.float32)).reshape(value.shape)))
+
+
+def loops(made, images):
+    return "scan[" in str(jax.make_jaxpr(lambda x: convolution.in_chunks(made, x, "chunks"))(images))
+
+
+@pytest.mark.parametrize("form", ["matmul", "chunks"])
 @pytest.mark.parametrize("side", [4, 8])
-@pytest.mark.parametrize(
-    "layer", [lambda f: Conv(3, 5, f, key=KEY), lambda f: ConvTranspose(3, 5, f, last=False, key=KEY)]
-)
-def test_a_convolution_and_its_gradients_are_the_same_in_both_forms(layer, side):
+@pytest.mark.parametrize("layers", LAYERS)
+def test_a_convolution_and_its_gradients_are_the_same_in_every_form(layers, side, form):
     x = jax.random.normal(KEY, (2, side, side, 3))
-
-    def run(form):
-        module = layer(form)
-        value, pull = jax.vjp(lambda k, x: type(module).__call__(jax.tree.map(lambda _, n: n, module, k), x), module, x)
-        return value, *jax.tree.leaves(pull(jnp.cos(jnp.arange(value.size, dtype=jnp.float32)).reshape(value.shape)))
-
-    for a, b in zip(run("lax"), run("matmul"), strict=True):
+    for a, b in zip(value_and_gradients(layers, x, "lax"), value_and_gradients(layers, x, form), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("layers", LAYERS)
+def test_many_images_go_through_in_chunks_with_the_same_numbers(layers):
+    x = jax.random.normal(KEY, (2 * convolution.CHUNK, 8, 8, 3))
+    assert loops(LAYERS[layers]("chunks"), x)
+    whole, chunked = (value_and_gradients(layers, x, form) for form in ("matmul", "chunks"))
+    for a, b in zip(whole, chunked, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("count", [1, convolution.CHUNK, 37, 2 * 37])
+def test_numbers_of_images_without_a_fitting_chunk_go_through_whole(count):
+    assert not loops(LAYERS["conv"]("chunks"), jnp.ones((count, 8, 8, 3)))
 
 
 def test_only_kernels_are_cast_to_the_compute_type():

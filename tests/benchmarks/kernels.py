@@ -131,12 +131,13 @@ def _callee(text: str, role: str) -> str:
 
 
 def unrolled(config: Config) -> Config:
-    """Return the configuration with the unrolling that a GPU gives it, where this process has none."""
+    """Return the configuration with the unrolling and convolutions that a GPU gives it, where this process has none."""
     from agent.recurrence import unroll_factor
 
     observe = unroll_factor(config.jax.observe_unroll, config.batch_length, "gpu")
     imagine = unroll_factor(config.jax.imagine_unroll, config.imag_horizon, "gpu")
-    jax = config.jax.model_copy(update={"observe_unroll": observe, "imagine_unroll": imagine})
+    conv = "matmul" if config.jax.conv == "auto" else config.jax.conv
+    jax = config.jax.model_copy(update={"observe_unroll": observe, "imagine_unroll": imagine, "conv": conv})
     return config.model_copy(update={"jax": jax})
 
 

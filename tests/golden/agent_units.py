@@ -10,6 +10,7 @@ import numpy as np
 
 from agent import behavior, optim
 from agent.behavior import ContinuousActor, DiscreteActor, ReturnScale
+from agent.convolution import ConvForm
 from agent.distributions import (
     Bernoulli,
     Normal,
@@ -23,7 +24,7 @@ from agent.distributions import (
     two_hot_bins,
 )
 from agent.harmony import harmonise
-from agent.nets import MLP, Conv, ConvForm, ConvTranspose, Dense, Linear, Norm
+from agent.nets import MLP, Conv, ConvTranspose, Dense, Linear, Norm
 from agent.rssm import GRU, clip_action
 from agent.schema import Adam, Config, RetNorm
 from agent.world_model import scaled

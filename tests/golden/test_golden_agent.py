@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from agent import convolution
 from agent.schema import Jax
 from tests.golden import __main__ as checker
 from tests.golden import standalone
@@ -80,6 +81,27 @@ def test_the_plain_scans_meet_the_same_numbers(name):
     state, batch = standalone.initial_state(case, arrays), standalone.batch(arrays, 0)
     assert_agrees(standalone.compare("forward", arrays, program("forward", name, plain=True)(state, batch)))
     assert_agrees(standalone.compare("behavior", arrays, program("imagination", name, plain=True)(state, batch)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["off", "on"])
+def test_images_in_chunks_meet_the_same_numbers(method, monkeypatch):
+    case, arrays = load("disc")
+    state = standalone.initial_state(case, arrays)._replace(harmony=jnp.asarray(float(method == "on")))
+
+    def losses(state, batch):
+        return standalone.losses(case, state, batch)
+
+    def loops():
+        return str(jax.make_jaxpr(losses)(state, standalone.batch(arrays, 0))).count("scan[")
+
+    whole = loops()
+    jax.clear_caches()
+    monkeypatch.setattr(convolution, "CHUNK", 4)
+    monkeypatch.setattr(convolution, "LEAST_CHUNK", 2)
+    assert loops() > whole
+    values = jax.jit(losses)(state, standalone.batch(arrays, 0))
+    assert_agrees(standalone.compare(f"losses_{method}", arrays, values))
 
 
 # Largest error over largest magnitude in bfloat16 compute (8 bits of mantissa; the stoch draws of both stay equal).
