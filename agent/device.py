@@ -67,6 +67,13 @@ def describe() -> str:
     return device.device_kind
 
 
+def is_cpu() -> bool:
+    """Return whether JAX computes on the CPU."""
+    import jax
+
+    return jax.default_backend() == "cpu"
+
+
 def verify_pool() -> None:
     """Check that the memory pool is the share of the GPU that the job's plan promised.
 

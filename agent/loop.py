@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from agent import checkpoint, evaluate
+from agent import checkpoint, device, evaluate, heap
 from agent.envs.vector import Batch
 from agent.evaluate import Evaluation
 from agent.failure import reason_of
@@ -86,6 +86,8 @@ class Loop:
         try:
             self.beat.now()
             self._join()
+            if device.is_cpu():
+                heap.keep()
             while self.going:
                 self._step()
         except Exception as error:  # noqa: BLE001 - reported and recorded for every run it ends

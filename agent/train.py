@@ -168,11 +168,13 @@ class StopFlag:
 
 def train(pairs: list[tuple[Config, RunDir]], stop: StopFlag) -> int:
     """Train runs as one pack and return the exit code."""
-    from agent import device
+    from agent import device, heap
 
     device.configure(pairs[0][0])
     kind = device.describe()
     device.verify_pool()
+    if device.is_cpu():
+        heap.unite()
     from agent import provenance, replay
     from agent.loop import Loop
     from agent.member import Member

@@ -1,9 +1,10 @@
 """Times updates of one checkout's agent in a process of its own; started by `tests.benchmarks.against`.
 
 Reads one line for every update on standard input and answers each with a line of JSON. Uses only what every version of
-the agent has had since its first update: the configuration, the learner, and shapes.
+the agent has had since its first update: the configuration, the learner, and shapes; and the kept heap where it has one.
 """
 
+import importlib.util
 import json
 import resource
 import sys
@@ -37,6 +38,11 @@ def main(preset: str) -> None:
     state = learner.init_train_state(
         config, EnvSpec({"image": ArraySpec((64, 64, 3), "uint8")}, DiscreteAction(18)), key=jax.random.key(0)
     )
+    if importlib.util.find_spec("agent.heap"):
+        from agent import heap
+
+        heap.unite()
+        heap.keep()
     batch = random_batch(config.batch_size, config.batch_length)
     carry = learner.initial_carry(state, config.batch_size)
     began, cpu = time.perf_counter(), time.process_time()
