@@ -1,7 +1,7 @@
 """Times updates of one checkout's agent in a process of its own; started by `tests.benchmarks.against`.
 
 Reads one line for every update on standard input and answers each with a line of JSON. Uses only what every version of
-the agent has had since its first update: the configuration, the learner, and shapes; and the kept heap where it has one.
+the agent has had since its first update: the configuration, the learner, and shapes; and the kept heap if it has one.
 """
 
 import importlib.util
