@@ -13,6 +13,8 @@ from harness.failure_texts import Failure, read_failure
 from harness.slurm import Job, Phase
 from harness.slurm_rows import Exit, Life
 
+# Seconds by which a process must have ended before its job for its end to be its own.
+WELL_BEFORE_S = 30.0
 FULL = "ended without a word, as its disk has no space left; free some, then resubmit --state disk_full"
 BY_STATE = {
     "OUT_OF_MEMORY": Reason.HOST_OOM,
@@ -60,15 +62,18 @@ FIXES = {
 class Evidence:
     """What is known of one attempt of one run.
 
-    `exit_code` is the process's own, negative for a signal, None where nobody saw its end; `began` says whether the
-    process ever wrote something; `reason` and `message` are what the run itself wrote of this attempt in status.json;
-    `stderr` is the attempt's, `job_log` the job's (Slurm's own words are there); `started` is in unix seconds;
+    `exit_code` is the process's own, negative for a signal, None where nobody saw its end; `ended` is when that was,
+    `asked` whether it had been told to stop; `began` says whether the process ever wrote something; `reason` and
+    `message` are what the run itself wrote of this attempt in status.json;
+    `stderr` is the attempt's, `job_log` the job's (Slurm's own words are there); `started`, `ended` are unix seconds;
     `disk_full` says whether the disk of the run has no space left now.
     """
 
     complete: bool = False
     began: bool = True
     exit_code: int | None = None
+    ended: float | None = None
+    asked: bool = False
     reason: str | None = None
     message: str | None = None
     stderr: str = ""
@@ -103,8 +108,8 @@ class Diagnosis:
 def diagnose(evidence: Evidence) -> Diagnosis:
     """Return why an attempt ended; the attempt is known to have ended.
 
-    Order: a result is done; what the process said as it ended by itself; what Slurm says it did to the job; words on
-    stderr; the bare exit.
+    Order: a result is done; what the process said as it ended by itself; its bare end where the job went on without it;
+    what Slurm says it did to the job; words on stderr; the bare exit.
     """
     life = life_of(evidence.job, evidence.started)
     nodes = life.nodes if life else ""
@@ -113,6 +118,7 @@ def diagnose(evidence: Evidence) -> Diagnosis:
     failure = read_failure(evidence.stderr, on_gpu=evidence.on_gpu)
     found = (
         _said(evidence, failure)
+        or _alone(evidence, life, failure)
         or _by_slurm(evidence, life)
         or _by_words(failure or _slurm_words(evidence.job_log, evidence.on_gpu))
         or (Diagnosis(Reason.DISK_FULL, FULL) if evidence.disk_full else _bare(evidence, life))
@@ -147,6 +153,17 @@ def _said(evidence: Evidence, failure: Failure | None) -> Diagnosis | None:
     return None
 
 
+def _alone(evidence: Evidence, life: Life | None, failure: Failure | None) -> Diagnosis | None:
+    """The end of a process that nobody had asked to stop, while others of its job went on."""
+    if evidence.exit_code in (None, STOPPED_CODE) or evidence.asked or evidence.ended is None:
+        return None
+    if life is None or life.end is None or evidence.ended > life.end - WELL_BEFORE_S:
+        return None
+    if evidence.exit_code == -signal.SIGKILL and any(step.state == "OUT_OF_MEMORY" for step in life.steps):
+        return None  # the kernel takes one process of a job that is out of memory
+    return _by_words(failure) or _bare(evidence, life)
+
+
 def _by_slurm(evidence: Evidence, life: Life | None) -> Diagnosis | None:
     """What Slurm did to the job, from its state and the states of its steps."""
     job = evidence.job
@@ -164,7 +181,7 @@ def _by_slurm(evidence: Evidence, life: Life | None) -> Diagnosis | None:
             return Diagnosis(reason, _sentence(reason, state, evidence, life, job))
     if evidence.exit_code == STOPPED_CODE or evidence.reason == Reason.STOPPED:
         return Diagnosis(Reason.STOPPED, evidence.message or "asked to stop; goes on from its checkpoint")
-    if job.phase is Phase.GONE and not evidence.began:
+    if job.phase is Phase.GONE and not evidence.began and not evidence.job_log.strip():
         return Diagnosis(Reason.CANCELLED, f"job {job.ticket.job_id} was cancelled before it began")
     return None
 

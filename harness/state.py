@@ -276,6 +276,8 @@ def _ended(
     evidence = Evidence(
         began=bool(attempt) and ours,
         exit_code=STOPPED_CODE if stopped else attempt.get("exit_code") if ours else None,
+        ended=attempt.get("ended") if ours else None,
+        asked=bool(attempt.get("asked_to_stop")),
         reason=said.reason if said else None,
         message=said.message if said else None,
         stderr=read_tail(folder.attempts / str(attempt.get("attempt", 0)) / "stderr.log") if ours else "",

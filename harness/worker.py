@@ -25,11 +25,14 @@ from harness import slurm
 from harness.attempts import Attempt, broke, latest
 from harness.cache import Cache
 from harness.jobenv import EnvironmentFault, Gpu, cores, find_gpu, finished, job_id, process_environment, share
+from harness.study import Study
 
 STAGGER_S = 120.0
 POLL_S = 0.2
 PUBLISH_S = 60.0
 STOP_WAIT_S = 100.0
+LOOK_S = 10.0
+LIMIT_SLACK_S = 30.0
 TRAIN = ("-m", "agent.train", "--runs")
 
 
@@ -62,6 +65,13 @@ class Supervisor:
     processes: list[Process] = field(default_factory=list[Process])
     waiting: list[list[RunDir]] = field(default_factory=list[list[RunDir]])
     signalled: signal.Signals | None = None
+    began: float = field(default_factory=time.time)
+    ended_early: bool = False
+
+    @property
+    def to_be_queued_again(self) -> bool:
+        """Whether the job was told that time is nearly up, and by no one since that it should end."""
+        return self.signalled is signal.SIGUSR2 and not self.ended_early
 
     def catch_signals(self) -> None:
         """Take SIGUSR2 (time is nearly up: checkpoint and queue again), SIGTERM and SIGINT (checkpoint and end)."""
@@ -71,6 +81,10 @@ class Supervisor:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.signalled is not signal.SIGUSR2:
             self.signalled = signal.Signals(number)
+        elif number != signal.SIGUSR2 and time.time() < self._ends_at() - LIMIT_SLACK_S:
+            self.ended_early = (
+                True  # by a cancellation; a preempted job is queued again by Slurm, where that is its way
+            )
         self.waiting.clear()
         for process in self.processes:
             if process.ended is None:
@@ -79,21 +93,18 @@ class Supervisor:
     def run(self) -> bool:
         """Start and watch all processes until they have ended; return whether every run is complete."""
         runs = [RunDir(self.study / name) for name in self.pack["runs"]]
-        cancelled = self._cancelled()
-        todo = [run for run in runs if not finished(run) and not broke(latest(run), self.launch.name)]
-        todo = [run for run in todo if str(run.path.relative_to(self.study)) not in cancelled]
-        self.waiting = [todo] if self.pack["mode"] == "vmap" else [[run] for run in todo]
-        self.waiting = [group for group in self.waiting if group]
+        self.waiting = [runs] if self.pack["mode"] == "vmap" else [[run] for run in runs]
+        self._drop_what_is_not_due()
         self.catch_signals()
-        published = started = time.monotonic()
+        published = started = looked = time.monotonic()
         while self.waiting or any(process.ended is None for process in self.processes):
+            if self.signalled is not None:
+                self.waiting.clear()
+            if self.waiting and time.monotonic() - looked > LOOK_S:
+                self._drop_what_is_not_due()
+                looked = time.monotonic()
             if self.waiting and self._may_start(time.monotonic() - started):
-                group = self.waiting.pop(0)
-                try:
-                    self._start(group)
-                except OSError as error:  # a full disk, a folder that cannot be written: the other runs go on
-                    print(f"{group[0].path}: not started: {error}", file=sys.stderr)
-                started = time.monotonic()
+                started = self._start_next(started)
             before = time.monotonic()
             time.sleep(POLL_S)
             self._share_out(time.monotonic() - before)
@@ -104,13 +115,54 @@ class Supervisor:
                 published = time.monotonic()
         return all(finished(run) for run in runs)
 
-    def _may_start(self, since_last_s: float) -> bool:
-        """Start one process after another: the next when the last has begun to train, so that they compile in turn.
+    def _drop_what_is_not_due(self) -> None:
+        """Take from the waiting runs those that are complete, cancelled, broken by this launch, or a later launch's."""
+        dropped = self._cancelled() | self._superseded()
 
-        A run that a process elsewhere seems to hold waits until that one has let go or its heartbeat is stale.
+        def due(run: RunDir) -> bool:
+            return (
+                str(run.path.relative_to(self.study)) not in dropped
+                and not finished(run)
+                and not broke(latest(run), self.launch.name)
+            )
+
+        groups = [[run for run in group if due(run)] for group in self.waiting]
+        self.waiting = [group for group in groups if group]
+
+    def _superseded(self) -> set[str]:
+        """Return this job's runs that a later launch or resubmission has handed over: they are that one's now."""
+        names = set(self.pack["runs"])
+        taken: set[str] = set()
+        for launch in Study(self.study).launches():
+            if launch.id > self.launch.name:
+                submitted = {number for array in launch.arrays for number in array["numbers"]}
+                packs = [runs for number, runs in enumerate(launch.packs) if launch.local or number in submitted]
+                taken |= names & {name for runs in packs for name in runs}
+        return taken
+
+    def _start_next(self, last: float) -> float:
+        """Start the first waiting group that no process elsewhere seems to hold; return when one was last started.
+
+        The others wait until that process has let go, or its heartbeat is stale.
         """
-        if any(_held_elsewhere(run) for run in self.waiting[0]):
-            return False
+        free = next((group for group in self.waiting if not any(_held_elsewhere(run) for run in group)), None)
+        if free is None:
+            return last
+        self._drop_what_is_not_due()
+        group = next(
+            (group for group in self.waiting if {run.path for run in group} <= {run.path for run in free}), None
+        )
+        if group is None:
+            return last
+        self.waiting.remove(group)
+        try:
+            self._start(group)
+        except OSError as error:  # a full disk, a folder that cannot be written: the other runs go on
+            print(f"{group[0].path}: not started: {error}", file=sys.stderr)
+        return time.monotonic()
+
+    def _may_start(self, since_last_s: float) -> bool:
+        """Start one process after another: the next when the last has begun to train, so that they compile in turn."""
         if not self.processes or self.processes[-1].ended is not None or since_last_s > STAGGER_S:
             return True
         last = self.processes[-1].attempts[0]
@@ -118,6 +170,11 @@ class Supervisor:
             status = read_status(last.run)
             return status is not None and status.updates > 0 and status.heartbeat >= last.record["started"]
         return False
+
+    def _ends_at(self) -> float:
+        """Return when the job's time is up, in unix seconds; older Slurms do not tell when it began."""
+        given = os.environ.get("SLURM_JOB_END_TIME", "")
+        return float(given) if given.isdigit() else self.began + self.pack["profile"]["walltime_min"] * 60.0
 
     def _start(self, runs: list[RunDir]) -> None:
         index = len(self.processes)
@@ -222,7 +279,7 @@ def run_pack(path: str) -> None:
     finally:
         cache.publish(settled_s=1.0)
         cache.close()
-    if not complete and supervisor.signalled is signal.SIGUSR2 and "SLURM_JOB_ID" in os.environ:
+    if not complete and supervisor.to_be_queued_again and "SLURM_JOB_ID" in os.environ:
         _requeue(supervisor)
     sys.exit(0 if complete else 1)
 

@@ -11,7 +11,7 @@ from agent import failure
 from harness.diagnose import Diagnosis, Evidence, Reason, Retry, diagnose, grouped, life_of, still_queued
 from harness.failure_texts import fingerprint, last_traceback, read_failure, read_tail
 from harness.slurm import Job, Phase, Ticket, merge
-from harness.slurm_rows import Exit, Life, read_sacct, read_squeue
+from harness.slurm_rows import Exit, Life, Step, read_sacct, read_squeue
 
 RECORDED = Path(__file__).parent / "recorded"
 SUBMITTED = 1795350000.0
@@ -247,3 +247,34 @@ def test_only_the_end_of_a_log_is_read_and_a_missing_one_is_empty(tmp_path: Path
     log.write_bytes(b"\xff" * 10 + b"x" * 100 + b"end")
     assert read_tail(log, 5) == "xxend"
     assert read_tail(tmp_path / "none") == ""
+
+
+def test_a_crash_is_its_own_though_its_job_went_on_to_the_time_limit(jobs: dict[str, Job]) -> None:
+    job = jobs["26"]
+    life = job.lives[-1]
+    assert life.start is not None
+    assert life.end is not None
+    at = Evidence(job=job, started=life.start)
+    before = life.end - 40
+    assert diagnose(replace(at, exit_code=-11, ended=before)).message == "killed by SIGSEGV; nothing says by whom"
+    assert diagnose(replace(at, exit_code=1, ended=before)).reason is Reason.CODE_ERROR
+    assert diagnose(replace(at, exit_code=-11, ended=before, asked=True)).reason is Reason.TIMEOUT
+    assert diagnose(replace(at, exit_code=-11, ended=life.end - 1)).reason is Reason.TIMEOUT
+    assert diagnose(replace(at, exit_code=75, ended=before)).reason is Reason.TIMEOUT
+
+
+def test_a_process_that_the_kernel_took_while_its_job_went_on_is_out_of_memory(jobs: dict[str, Job]) -> None:
+    job = jobs["26"]
+    life = replace(job.lives[-1], steps=(Step("batch", "OUT_OF_MEMORY", None),))
+    assert life.end is not None
+    evidence = Evidence(exit_code=-9, ended=life.end - 40, started=life.start, job=replace(job, lives=(life,)))
+    assert diagnose(evidence).reason is Reason.HOST_OOM
+
+
+def test_a_job_that_slurm_forgot_was_not_cancelled_if_its_log_has_words() -> None:
+    gone = Job(Ticket("7", "name", SUBMITTED), Phase.GONE)
+    words = "activate: No such file or directory"
+    found = diagnose(Evidence(began=False, job=gone, job_log=words))
+    assert found.reason is Reason.NOT_STARTED
+    assert words in found.message
+    assert diagnose(Evidence(began=False, job=gone)).reason is Reason.CANCELLED

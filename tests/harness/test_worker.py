@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from agent.lease import Lease
 from agent.record import RunDir
 from harness.grid import expand
 from harness.grid_file import load_grid
@@ -128,3 +129,70 @@ def test_a_job_that_gets_nowhere_does_not_queue_itself_for_ever(make_job: Callab
     assert "not queued again: it got no further than its last checkpoint" in error
     assert not job.asked.exists()
     assert job.run(HARMONY).attempt_numbers() == []
+
+
+def later_launch(job: Job, runs: list[str], *, submitted: bool) -> Launch:
+    """A resubmission of runs of the job, which Slurm took or refused."""
+    data = {key: job.launch.data[key] for key in ("code", "profile")}
+    launch = new_launch(job.study, {**data, "packs": [{"runs": runs, "mode": "process", "processes": len(runs)}]})
+    arrays = [{"name": "later", "submitted": time.time(), "numbers": [0]}] if submitted else []
+    (launch.folder / "jobs.json").write_text(json.dumps({"jobs": {"0": "6"} if submitted else {}, "arrays": arrays}))
+    return launch
+
+
+@pytest.mark.parametrize("submitted", [True, False])
+def test_a_job_that_runs_again_leaves_a_run_to_the_launch_that_has_it_now(
+    make_job: Callable[[str], Job], submitted: bool
+) -> None:
+    job = make_job("process")
+    later_launch(job, [BASE], submitted=submitted)
+    job.start(restarts=1).communicate(timeout=60)
+    assert job.run(HARMONY).result.exists()
+    assert job.run(BASE).attempt_numbers() == ([] if submitted else [1])
+
+
+def test_a_run_held_elsewhere_does_not_keep_the_others_of_its_job_waiting(make_job: Callable[[str], Job]) -> None:
+    job = make_job("process")
+    with Lease.claim(job.run(BASE)).kept():
+        worker = job.start()
+        wait_for(job.run(HARMONY).result.exists)
+        assert worker.poll() is None
+        later_launch(job, [BASE], submitted=True)
+        worker.communicate(timeout=60)
+    assert worker.returncode == 1
+    assert job.run(BASE).attempt_numbers() == []
+
+
+def test_a_job_cancelled_while_it_checkpoints_before_time_is_up_is_not_queued_again(
+    make_job: Callable[[str], Job],
+) -> None:
+    job = make_job("process")
+    for name in (BASE, HARMONY):
+        job.behave(name, sleep=0.3)
+    worker = job.start()
+    wait_for(lambda: all(job.run(name).checkpoint.exists() for name in (BASE, HARMONY)))
+    for name in (BASE, HARMONY):
+        os.kill(job.attempt(name)["pid"], signal.SIGSTOP)  # as a checkpoint that takes its time
+    worker.send_signal(signal.SIGUSR2)
+    time.sleep(0.5)
+    worker.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    for name in (BASE, HARMONY):
+        os.kill(job.attempt(name)["pid"], signal.SIGCONT)
+    worker.communicate(timeout=60)
+    assert worker.returncode == 1
+    assert not job.asked.exists()
+
+
+def test_a_job_whose_time_runs_out_while_it_checkpoints_is_queued_again(make_job: Callable[[str], Job]) -> None:
+    job = make_job("process")
+    job.environ["SLURM_JOB_END_TIME"] = str(int(time.time()) + 20)
+    for name in (BASE, HARMONY):
+        job.behave(name, sleep=0.3)
+    worker = job.start()
+    wait_for(lambda: all(job.run(name).checkpoint.exists() for name in (BASE, HARMONY)))
+    worker.send_signal(signal.SIGUSR2)
+    worker.send_signal(signal.SIGTERM)
+    wait_for(job.asked.exists)
+    worker.send_signal(signal.SIGTERM)
+    worker.communicate(timeout=60)
