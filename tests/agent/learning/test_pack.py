@@ -26,7 +26,8 @@ def packed() -> Curves:
 
 
 def test_the_pack_holds_the_same_ten_runs(alone: Curves, packed: Curves) -> None:
-    assert sorted(packed) == sorted(alone) == sorted(RUNS)
+    assert sorted(packed) == sorted(RUNS)
+    assert set(RUNS) <= set(alone)
     for run in RUNS:
         assert [row["updates"] for row in packed[run]] == [row["updates"] for row in alone[run]]
 
