@@ -1,4 +1,4 @@
-"""Catch with the published settings: the curves of fifteen seeds and both methods, as `tests.agent.learning` stored them.
+"""Catch with the published settings: the curves of fifteen seeds of both methods that `tests.agent.learning` stored.
 
 The published code, on these settings, stayed at random play for more than 2 000 updates, passed 0 between 3 600 and
 4 600 updates, and stood at 0.2 to 0.9 near 6 200; with harmony the weight of the reward rose to 2.95, that of the
