@@ -133,6 +133,10 @@ def wait_for(run, env_steps, process):
     raise AssertionError(f"{run.path} did not reach step {env_steps}")
 
 
+def saved_steps(run):
+    return (files.read_json(run.checkpoint / "latest.json") or {"env_steps": 0})["env_steps"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT, signal.SIGKILL])
 def test_a_signalled_run_continues_where_it_was(tmp_path, number):
@@ -141,6 +145,9 @@ def test_a_signalled_run_continues_where_it_was(tmp_path, number):
     long = [*TINY, "run.steps=20000", "run.checkpoint_every_s=0.2", "run.eval_every=100"]
     process = subprocess.Popen(command(run.path, long), env=environ, stdout=-1, stderr=-1, text=True)
     wait_for(run, 200, process)
+    while number == signal.SIGKILL and saved_steps(run) < 100:  # checkpoints are written beside training
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
     process.send_signal(number)
     _, err = process.communicate(timeout=120)
     if number == signal.SIGKILL:
@@ -149,11 +156,10 @@ def test_a_signalled_run_continues_where_it_was(tmp_path, number):
     else:
         assert process.returncode == train.STOPPED, err
         assert f"received {number.name}: writing a checkpoint" in err
-    saved = files.read_json(run.checkpoint / "latest.json")
-    assert saved is not None
-    assert saved["env_steps"] >= 100
+    saved = saved_steps(run)
+    assert saved >= 100
     process = subprocess.Popen(command(run.path, long), env=environ, stdout=-1, stderr=-1, text=True)
-    wait_for(run, saved["env_steps"] + 100, process)
+    wait_for(run, saved + 100, process)
     process.terminate()
     process.communicate(timeout=120)
     rows, problems = files.read_rows(run.scores)
