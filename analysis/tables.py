@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from analysis import scores, stats
 from analysis.results import HUMAN, RAW, SUCCESS, Cell, Group, Results
@@ -10,6 +11,7 @@ from analysis.scores import Literature, label
 from analysis.table import Entry, Table
 
 DASH = "–"
+PROTOCOLS = "Figures of other publications are as published; their runs share no protocol with the others."
 METRIC_NAMES = {
     "mean": "Mean",
     "median": "Median",
@@ -104,9 +106,7 @@ def _per_task_notes(results: Results, literature: bool) -> list[str]:
     if any(group.scale == HUMAN for group in results.groups):
         notes.append("Normalised = (score − random) / (human − random), of the mean over runs.")
     if literature:
-        notes.append(
-            "Columns of other publications are means as published; their runs share no protocol with the others."
-        )
+        notes.append(PROTOCOLS)
     return notes
 
 
@@ -114,7 +114,11 @@ def aggregates(results: Results, group: Group, literature: Sequence[Literature] 
     """Return the aggregates with intervals per method, the best of each column in bold."""
     metrics = list(next(iter(group.aggregates.values())))
     columns = ["Method", *(METRIC_NAMES[m] for m in metrics), "Runs", "Tasks"]
-    best = {m: _best([a[m].estimate for a in group.aggregates.values()], m) for m in metrics}
+    others = [_literature_row(entry, group, metrics, results.settings.reference) for entry in literature]
+    best: dict[str, float] = {}
+    for at, m in enumerate(metrics, start=1):
+        published = [value for row in others if isinstance(value := row[at].value, float)]
+        best[m] = _best([*(a[m].estimate for a in group.aggregates.values()), *published], m)
     rows: list[list[Entry]] = []
     for method in group.methods:
         found = group.aggregates[method]
@@ -124,11 +128,19 @@ def aggregates(results: Results, group: Group, literature: Sequence[Literature] 
             row.append(Entry(interval_text(found[m], digits), found[m].estimate, found[m].estimate == best[m]))
         rows.append([*row, Entry(str(found[metrics[0]].n_runs)), Entry(str(len(group.tasks)))])
     rules = [len(rows)] if literature else []
-    rows += [_literature_row(entry, group, metrics, results.settings.reference) for entry in literature]
+    rows += [_with_best(row, [best[m] for m in metrics]) for row in others]
     title = (
         f"Aggregate {SCALE_NAMES[group.scale]} over {count(len(group.tasks), 'task')} at {frames_text(group.frames)}"
     )
-    return Table(f"aggregates_{group.scale}", title, columns, rows, _aggregate_notes(results, group), rules)
+    notes = [*_aggregate_notes(results, group), *([PROTOCOLS] if literature else [])]
+    return Table(f"aggregates_{group.scale}", title, columns, rows, notes, rules)
+
+
+def _with_best(row: list[Entry], best: Sequence[float]) -> list[Entry]:
+    """Return a row of a publication with those of its figures in bold that are the best of their columns."""
+    name, *rest = row
+    bold = [replace(entry, best=entry.value == b) for entry, b in zip(rest, best, strict=False)]
+    return [name, *bold, *rest[len(best) :]]
 
 
 def _best(estimates: Sequence[float], metric: str) -> float:
