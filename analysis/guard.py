@@ -8,6 +8,7 @@ from itertools import combinations
 from shlex import quote
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agent.record import RunKey
 from analysis.load import LoadedRun, LoadedStudy
@@ -238,7 +239,11 @@ class Duplicate:
 
 
 def duplicates(runs: Iterable[RunScores]) -> list[Duplicate]:
-    """Return pairs of runs that share 90% of ten or more evaluations; constant runs share them for good reasons."""
+    """Return pairs of runs that share most of a curve.
+
+    That is more than half of their evaluations and of the different scores among them, three at least, or 90% of ten or
+    more evaluations. Constant runs, and those that end at the same best score, share them for good reasons.
+    """
     groups: dict[tuple[str, str], list[RunScores]] = {}
     for run in runs:
         groups.setdefault((run.method, run.task), []).append(run)
@@ -247,10 +252,16 @@ def duplicates(runs: Iterable[RunScores]) -> list[Duplicate]:
         for a, b in combinations(sorted(members, key=lambda r: r.seed), 2):
             shared, ia, ib = np.intersect1d(a.frames, b.frames, return_indices=True)
             same = a.scores[ia] == b.scores[ib]
-            if len(shared) >= 10 and same.sum() >= 0.9 * len(shared) and len(np.unique(a.scores[ia][same])) > 1:
+            if _most_of_a_curve(a.scores[ia], same):
                 where = tuple(int(frame) for frame in shared[~same])
                 found.append(Duplicate(method, task, (a.seed, b.seed), int(same.sum()), len(shared), where))
     return found
+
+
+def _most_of_a_curve(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> bool:
+    equal, different = len(np.unique(scores[same])), len(np.unique(scores))
+    by_value = equal >= 3 and 2 * equal > different and 2 * same.sum() > len(same)
+    return bool(by_value or (len(same) >= 10 and same.sum() >= 0.9 * len(same) and equal > 1))
 
 
 def suspicious(runs: Iterable[RunScores]) -> list[Finding]:

@@ -72,7 +72,7 @@ def _parse(path: Path, text: str, damage: list[str]) -> dict[str, Any] | None:
             damage.append(f"{path}: a mapping is expected, got {type(data).__name__}; the run is left out")
             return None
         return json.loads(json.dumps(_flatten(cast("dict[Any, Any]", data), ""), default=repr))
-    except (YAMLError, ValueError, TypeError, RecursionError) as error:
+    except (YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         damage.append(f"{path}: not YAML ({reason}); the run is left out")
         return None

@@ -21,7 +21,7 @@ from analysis.scores import RunScores
 from analysis.summary import summarise_all
 from analysis.training import Series, unpack
 
-CACHE_FORMAT = 7
+CACHE_FORMAT = 8
 
 
 @dataclass(frozen=True)

@@ -105,10 +105,14 @@ def _study(options: Options, name: str) -> load.LoadedStudy:
 
 def _refuse_overlap(own: Sequence[scores.RunScores], extra: Sequence[scores.RunScores]) -> None:
     taken = {run.method for run in own}
+    published = scores.published_methods()
+    labels = {scores.label(name).casefold() for name in (*taken, *published, *scores.OUR_LABELS)}
     given: set[tuple[str, str, int]] = set()
     for run in extra:
         if run.method in taken:
             raise InputError(f"extra: {run.method} is there already; give the added method another name")
+        if run.method in published or (run.method not in scores.OUR_LABELS and run.method.casefold() in labels):
+            raise InputError(f"extra: {run.method} is the name of another method; give the added method another one")
         if (key := (run.method, run.task, run.seed)) in given:
             raise InputError(f"extra: {run.method}, {run.task}, seed {run.seed} is given twice")
         given.add(key)

@@ -18,6 +18,7 @@ from analysis.values import MAX_FRAMES, is_finite, is_whole
 SCORES = Path(__file__).resolve().parents[1] / "scores"
 PUBLISHED = ("harmony_dreamerv3_published", "dreamerv3_published")
 OURS = ("harmony_dreamerv3", "dreamerv3")
+OUR_LABELS = {"harmony_dreamerv3": "Harmony DreamerV3", "dreamerv3": "DreamerV3"}
 TRAINING_WINDOW = (390_000, 400_000)
 COLUMNS = ("method", "task", "seed", "frames", "score")
 
@@ -71,10 +72,9 @@ def published_methods() -> dict[str, Method]:
 
 def label(method: str) -> str:
     """Return a method's name for readers; an unknown method keeps its own."""
-    ours = {"harmony_dreamerv3": "Harmony DreamerV3", "dreamerv3": "DreamerV3"}
     base, at, variant = method.partition("@")
-    if base in ours:
-        return ours[base] + (f" [{variant}]" if at else "")
+    if base in OUR_LABELS:
+        return OUR_LABELS[base] + (f" [{variant}]" if at else "")
     known = published_methods().get(method)
     return known.label if known else method
 
@@ -177,7 +177,7 @@ def _whole(path: Path, number: int, name: str, text: str) -> int:
 
 def _rows(path: Path, columns: Sequence[str]) -> Iterable[tuple[int, dict[str, str]]]:
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             header = reader.fieldnames or []
             missing = [name for name in columns if name not in header]
@@ -191,6 +191,11 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterable[tuple[int, dict[str, s
     for number, row in rows:
         if any(row[name] is None for name in columns):  # pyright: ignore[reportUnnecessaryComparison] # short rows give None
             raise InputError(f"{path}, line {number}: fewer columns than the header's {len(header)}")
+        if None in row:  # DictReader keeps what is left over under None
+            hint = "a decimal point is expected, and no comma inside numbers"
+            raise InputError(f"{path}, line {number}: more columns than the header's {len(header)}; {hint}")
+    if not rows:
+        raise InputError(f"{path}: no rows below the header")
     return rows
 
 

@@ -64,7 +64,8 @@ def summarise(folder: Path, configs: dict[str, Any]) -> dict[str, Any]:
     found |= _attempts(run, damage)
     identity = read_identity(run, configs, damage)
     found["config_id"] = identity.config_id if identity else ""
-    if reason := _left_out(run, found, identity, configs):
+    final = found.pop("final_score")
+    if reason := _left_out(run, found, identity, configs) or _cut_short(run, found, final):
         damage.append(reason)
         found["state"] = "damaged"
     elif identity is None and found["frames"]:
@@ -88,6 +89,16 @@ def _left_out(run: record.RunDir, found: dict[str, Any], identity: Identity | No
     if found["state"] == "done" and not found["frames"]:
         return f"{run.scores}: the run is complete but has no evaluation; left out"
     return ""
+
+
+def _cut_short(run: record.RunDir, found: dict[str, Any], final: Any) -> str:
+    """Return how the evaluations of a complete run contradict its result, "" if they do not."""
+    if found["state"] != "done" or not is_finite(final) or final == found["scores"][-1]:
+        return ""
+    return (
+        f"{run.scores}: the last evaluation's score is {found['scores'][-1]:g}, but result.json says {final:g}: "
+        "evaluations are missing or changed; the run is left out"
+    )
 
 
 def _evaluations(run: record.RunDir, damage: list[str]) -> dict[str, Any]:
@@ -135,6 +146,7 @@ def _odd_mean(row: dict[str, Any]) -> str:
 
 def _state(run: record.RunDir, damage: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {"state": "planned", "env_steps": 0, "total_env_steps": 0, "reason": "", "heartbeat": 0.0}
+    found["final_score"] = None
     try:
         status = record.read_status(run)
         if status is not None:
@@ -148,8 +160,9 @@ def _state(run: record.RunDir, damage: list[str]) -> dict[str, Any]:
         damage.append(f"{run.status}: a value has the wrong type ({str(error).splitlines()[0]})")
         found["state"] = "damaged"
     try:
-        if files.read_json(run.result) is not None:
-            found["state"] = "done"
+        result = files.read_json(run.result)
+        if result is not None:
+            found |= {"state": "done", "final_score": result.get("final_score")}
         elif found["state"] == "done":
             damage.append(f"{run.status}: says done, but there is no result.json; the run is left out")
             found["state"] = "damaged"

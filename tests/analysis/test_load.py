@@ -113,6 +113,8 @@ def test_an_odd_evaluation_is_listed_by_place_and_reason(study: Path, row: dict[
         ("provenance.json", "null", "an object is expected"),
         ("config.yaml", "a: [", "not YAML"),
         ("config.yaml", "- 1\n", "a mapping is expected"),
+        ("config.yaml", "harmony: !!bool x\n", "not YAML"),
+        ("config.yaml", 'seed: !!int ""\n', "not YAML"),
         ("config.yaml", "task: atari_pong\nharmony: true\n", "no line 'seed: K'"),
         ("config.yaml", "task: atari_boxing\nseed: 0\n", "says task atari_boxing, seed 0, unlike its folder"),
         ("config.yaml", "task: atari_pong\nseed: 0\nharmony: true\n", "says harmony: True, unlike its folder"),
@@ -279,3 +281,17 @@ def test_done_without_a_result_is_damage(study: Path) -> None:
     loaded = load_study(study)
     assert state(loaded) == "damaged"
     assert reasons(loaded, run_dir(study).status) == ["says done, but there is no result.json; the run is left out"]
+
+
+def test_a_finished_run_that_lost_its_last_evaluations_is_left_out_by_name(study: Path) -> None:
+    run = run_dir(study)
+    lines = run.scores.read_text().splitlines(keepends=True)
+    last = json.loads(lines[-1])["mean"]
+    result = json.loads(run.result.read_text())
+    run.result.write_text(json.dumps({**result, "final_score": last}))
+    assert load_study(study).runs[0].state == "done"
+    run.scores.write_text("".join(lines[:-1]))
+    loaded = load_study(study)
+    assert loaded.runs[0].state == "damaged"
+    [reason] = reasons(loaded, run.scores)
+    assert f"but result.json says {last:g}: evaluations are missing or changed; the run is left out" in reason

@@ -53,7 +53,11 @@ def test_literature_columns_come_on_request() -> None:
     for name in ("SimPLe", "DIAMOND", "REM", "DreamerV3 (2023)", "DreamerV3 (2024)"):
         assert name in header
     table = Path("report/tables/aggregates_human_normalised.md").read_text()
-    assert "| EfficientZero | 1.943 | 1.090 | – | – | 14 | – | 26 |" in table
+    assert "| EfficientZero | **1.943** | **1.090** | – | – | **14** | – | 26 |" in table
+    assert (
+        sum(line.count("**") for line in table.splitlines() if line.startswith("|")) == 2 * 5
+    )  # one best of each column, wherever it was published
+    assert "their runs share no protocol with the others" in table
 
 
 def test_a_published_method_can_join_and_its_training_episodes_are_scored_by_their_window() -> None:
@@ -263,6 +267,10 @@ TIDY = "method,task,seed,frames,score\n"
         (["extra=score.csv"], "score.csv, line 3: score is 'nan', a finite number is expected"),
         (["extra=seed.csv"], "seed.csv, line 2: seed is '-1', a whole number from 0 on"),
         (["extra=short.csv"], "short.csv, line 2: fewer columns"),
+        (["extra=comma.csv"], "comma.csv, line 2: more columns than the header's 5; a decimal point is expected"),
+        (["extra=empty.csv"], "empty.csv: no rows below the header"),
+        (["grid=small", "extra=label.csv"], "extra: DreamerV3 is the name of another method"),
+        (["extra=known.csv"], "extra: iris is the name of another method"),
         (["extra=twice.csv"], "twice.csv, line 3: a second score of m, t, seed 0 at 4 frames"),
         (["extra=binary.csv"], "binary.csv: not a CSV file"),
         (["extra=good.csv,good.csv"], "'good.csv' is given twice"),
@@ -280,6 +288,10 @@ def test_wrong_input_is_one_line_and_nothing_is_written(
     Path("score.csv").write_text(TIDY + "m,t,0,4,1\nm,t,0,8,nan\n")
     Path("seed.csv").write_text(TIDY + "m,t,-1,4,1\n")
     Path("short.csv").write_text(TIDY + "m,t,0\n")
+    Path("comma.csv").write_text(TIDY + "m,t,0,400,1,5\n")
+    Path("empty.csv").write_text(TIDY)
+    Path("label.csv").write_text(TIDY + "DreamerV3,t,0,400,1\n")
+    Path("known.csv").write_text(TIDY + "iris,t,0,400,1\n")
     Path("twice.csv").write_text(TIDY + "m,t,0,4,1\nm,t,0,4,2\n")
     Path("taken.csv").write_text(TIDY + "dreamerv3,atari_pong,0,4,1\n")
     Path("binary.csv").write_bytes(b"\xff\xfe\x00\x81")

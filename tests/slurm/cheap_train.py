@@ -36,6 +36,7 @@ class Run:
         self.attempt = self.dir.attempt_numbers()[-1]
         saved = read_json(folder / "checkpoint" / "latest.json") or {}
         self.steps = int(saved.get("env_steps", 0))
+        self.score: float | None = None
         keep_rows(self.dir.scores, lambda row: row["env_steps"] <= self.steps)
         self.status = Status(
             total_env_steps=self.config.run.steps, started=time.time(), attempt=self.attempt, pack=pack,
@@ -57,12 +58,12 @@ class Run:
         before, self.steps = self.steps, min(self.steps + STEPS_PER_TICK, self.config.run.steps)
         every = self.config.run.eval_every
         if self.steps // every > before // every:
-            score = float(self.steps)
+            self.score = score = float(self.steps)
             row = {"env_steps": self.steps, "frames": self.steps, "mean": score, "episodes": [score], "lengths": [7]}
             append_row(self.dir.scores, {**row, "metric": "return", "walltime_s": 0.0}, durable=True)
         self.save()
         if self.steps >= self.config.run.steps:
-            result = {"env_steps": self.steps, "frames": self.steps, "updates": 0, "final_score": float(self.steps)}
+            result = {"env_steps": self.steps, "frames": self.steps, "updates": 0, "final_score": self.score}
             write_json(self.dir.result, {**result, "config_hash": config_hash(self.config), "walltime_s": 0.0})
             self.end("done")
 
