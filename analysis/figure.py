@@ -42,7 +42,7 @@ STYLE: dict[str, Any] = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlesize": 9.5,
-    "figure.dpi": 100,
+    "figure.dpi": 160,  # that of saved figures, as text is not laid out alike at every resolution
     "figure.facecolor": PAPER,
     "figure.titlesize": 10.5,
     "figure.titleweight": "bold",
@@ -181,6 +181,12 @@ def row_labels(axes: Axes, labels: Sequence[str]) -> None:
 
 
 def legend(figure: Figure, look: dict[str, Look], methods: Sequence[str]) -> None:
-    """Name the methods above the panels."""
+    """Name the methods above the panels, in as many columns as fit; the figure grows for a name wider than itself."""
     lines = [Line2D([], [], color=look[m].color, linestyle=look[m].dash, label=label(m)) for m in methods]
-    figure.legend(handles=lines, loc="outside upper center", ncols=min(4, len(lines)))
+    for columns in range(min(4, len(lines)), 0, -1):
+        made = figure.legend(handles=lines, loc="outside upper center", ncols=columns)
+        width = made.get_window_extent().width / figure.dpi
+        if width <= figure.get_figwidth() or columns == 1:
+            figure.set_figwidth(max(width, figure.get_figwidth()))
+            return
+        made.remove()

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.record import RunKey
+from analysis.errors import InputError
 from analysis.load import LoadedRun, LoadedStudy
 from analysis.scores import RunScores
 
@@ -276,10 +277,37 @@ def suspicious(runs: Iterable[RunScores]) -> list[Finding]:
 
 
 def paired(runs: Sequence[LoadedRun]) -> list[LoadedRun]:
-    """Return the finished runs whose task and seed every method has finished, and all unfinished runs."""
-    methods = {run.key.method for run in runs}
+    """Return the finished runs whose task and seed every method has finished, and all unfinished runs.
+
+    A method without a finished run is left out.
+
+    Raises InputError when no run is left.
+    """
+    methods = {run.key.method for run in runs if run.state == "done"}
     done = Counter((run.key.task, run.key.seed) for run in runs if run.state == "done")
-    return [run for run in runs if run.state != "done" or done[run.key.task, run.key.seed] == len(methods)]
+    if not methods:
+        return list(runs)
+    kept = [
+        run
+        for run in runs
+        if run.key.method in methods and (run.state != "done" or done[run.key.task, run.key.seed] == len(methods))
+    ]
+    if not any(run.state == "done" for run in kept):
+        raise InputError(f"--paired: no task and seed has been finished by all of {', '.join(sorted(methods))}")
+    return kept
+
+
+def unpaired(runs: Sequence[LoadedRun], pairs: Sequence[LoadedRun]) -> list[Finding]:
+    """Return findings that name the finished runs left out by `paired`, and the methods it did not wait for."""
+    kept = {run.key for run in pairs}
+    left = [_name(run.key) for run in runs if run.state == "done" and run.key not in kept]
+    begun = {run.key.method for run in runs if run.state == "done"}
+    found: list[Finding] = []
+    if left:
+        found.append(Finding("paired", f"--paired leaves out {len(left)} finished runs: {_some(left)}"))
+    if none := sorted({run.key.method for run in runs} - begun):
+        found.append(Finding("paired", f"--paired does not wait for {', '.join(none)}: no run of it has finished"))
+    return found
 
 
 def _name(key: RunKey) -> str:

@@ -57,10 +57,10 @@ def gather(options: Options) -> Material:
     selected = [r for r in (study.runs if study else []) if (r.key.method, r.key.task, r.key.seed) in keys]
     found = _judge(options, study, selected)
     if "paired" in options.flags:
-        selected = guard.paired(selected)
-        keep = {id(run.scores) for run in selected}
+        pairs = guard.paired(selected)
+        keep = {id(run.scores) for run in pairs}
         chosen = [r for r in chosen if r.folder is None or id(r) in keep]
-        found = _judge(options, study, selected)
+        found = [*_judge(options, study, pairs), *guard.unpaired(selected, pairs)]
     damaged = {id(run.scores) for run in selected if run.state == "damaged"}
     usable = [r for r in chosen if id(r) not in damaged]
     found += guard.suspicious(usable)

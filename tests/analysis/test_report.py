@@ -111,6 +111,23 @@ def test_unpaired_seeds_withhold_aggregates_and_name_the_command(capsys: pytest.
     assert "Forced" in Path("report/index.html").read_text() and len(rows("aggregates.csv")) == 10
     assert report.main(["grid=gap", *QUICK, "--paired"]) == 0
     assert {r["n"] for r in rows("per_task.csv")} == {"2"}
+    text = "--paired leaves out 1 finished runs: atari_pong/harmony_dreamerv3/seed-2"
+    assert text in Path("report/report.md").read_text()
+    assert "atari_pong,harmony_dreamerv3,2,done" in Path("report/coverage.csv").read_text()
+
+
+def test_pairing_does_not_wait_for_a_method_that_has_not_begun_and_refuses_when_nothing_is_left(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    keys = write_study(Path("runs/begun"), tasks=("atari_pong",), seeds=2)
+    write_plan(Path("runs/begun"), [*keys, *(RunKey("atari_pong", "dreamerv3@actent=1e-3", seed) for seed in (0, 1))])
+    assert report.main(["grid=begun", *QUICK, "--paired"]) == 0
+    assert {r["n"] for r in rows("per_task.csv")} == {"2"}
+    assert "--paired does not wait for dreamerv3@actent=1e-3" in Path("report/report.md").read_text()
+    write_run(Path("runs/odd"), RunKey("atari_pong", "dreamerv3", 0))
+    write_run(Path("runs/odd"), RunKey("atari_pong", "harmony_dreamerv3", 1))
+    assert report.main(["grid=odd", *QUICK, "--paired"]) == 2
+    assert "--paired: no task and seed has been finished by all of dreamerv3, harmony_" in capsys.readouterr().err
 
 
 def test_mixed_configurations_are_refused_with_the_differing_key(capsys: pytest.CaptureFixture[str]) -> None:
