@@ -79,13 +79,18 @@ def _units(runs: Sequence[LoadedRun]) -> list[Finding]:
 
 
 def _configurations(study: LoadedStudy, runs: Sequence[LoadedRun]) -> list[Finding]:
-    """A setting may depend on the task or on the method, but on nothing else."""
+    """A setting may depend on the task or on the method, but on nothing else; what a method's name hides is said."""
     kinds = {(r.key.task, r.key.method, r.config_id) for r in runs if r.config_id in study.configs}
     keys = {key for _, _, config in kinds for key in study.configs[config]} - NOT_IDENTITY
     found: list[Finding] = []
     for key in sorted(keys):
         values = [(task, method, repr(study.configs[config].get(key))) for task, method, config in kinds]
-        if len({v for _, _, v in values}) == 1 or _depends_on(0, values) or _depends_on(1, values):
+        if len({v for _, _, v in values}) == 1 or _depends_on(0, values):
+            continue
+        if _depends_on(1, values):
+            if key != "harmony" and not any(f"{key}=" in method for _, method, _ in values):
+                text = f"methods differ in {key} too: " + ", ".join(sorted({f"{m} has {v}" for _, m, v in values}))
+                found.append(Finding("configuration", text))
             continue
         by_value: dict[str, list[str]] = {}
         for run in runs:

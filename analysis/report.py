@@ -172,9 +172,13 @@ def _run(options: Options) -> int:
     material.findings += [guard.Finding("remark", text) for text in found.remarks]
     literature = scores.literature() if "literature" in options.flags else []
     made = tables.of_results(found, literature)
+    mark = ("NOT COMPARABLE" if withheld else "FORCED") if blocking else ""
+    if blocking:
+        why = f"{mark}: {'; '.join(f.text for f in blocking)}."
+        made = [replace(table, title=f"{mark}: {table.title}", notes=[why, *table.notes]) for table in made]
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.absolute().parent))
     try:
-        write_report(temporary, out, material, found, made, options.flags)
+        write_report(temporary, out, material, found, made, options.flags, mark)
         _replace(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -6,6 +6,7 @@ import platform
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -36,9 +37,15 @@ def write_report(
     found: results.Results,
     made: Sequence[Table],
     flags: AbstractSet[str],
+    mark: str = "",
 ) -> None:
-    """Write every file of the report; `out` is where the folder will lie, for the links into run folders."""
+    """Write every file of the report; `out` is where the folder will lie, for the links into run folders.
+
+    `mark` heads every figure where what is compared may not be.
+    """
     drawn = [] if "no-figures" in flags else _draw(found, [run for run in material.selected if run.state != "damaged"])
+    if mark:
+        drawn = [replace(plot, title=f"{mark}: {plot.title}") for plot in drawn]
     title, lead = _headings(material, found)
     contents = Contents(
         title,

@@ -109,6 +109,9 @@ def test_unpaired_seeds_withhold_aggregates_and_name_the_command(capsys: pytest.
     assert "No aggregates and comparisons" in Path("report/index.html").read_text()
     assert report.main(["grid=gap", *QUICK, "--force"]) == 0
     assert "Forced" in Path("report/index.html").read_text() and len(rows("aggregates.csv")) == 10
+    for kind in ("md", "tex", "html"):
+        for table in Path("report/tables").glob(f"*.{kind}"):
+            assert "FORCED: methods were not run on the same seeds" in table.read_text(), table
     assert report.main(["grid=gap", *QUICK, "--paired"]) == 0
     assert {r["n"] for r in rows("per_task.csv")} == {"2"}
     text = "--paired leaves out 1 finished runs: atari_pong/harmony_dreamerv3/seed-2"
@@ -139,6 +142,15 @@ def test_mixed_configurations_are_refused_with_the_differing_key(capsys: pytest.
     error = capsys.readouterr().err
     assert "refused: runs of one method differ in actent" in error and "actent: 0.001 in 2 runs" in error
     assert report.main(["grid=mixed", *QUICK, "seeds=0..1"]) == 0
+
+
+def test_a_setting_that_goes_with_the_method_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    study = Path("runs/confounded")
+    for seed in (0, 1):
+        write_run(study, RunKey("atari_pong", "dreamerv3", seed))
+        write_run(study, RunKey("atari_pong", "harmony_dreamerv3", seed), overrides={"actent": 1e-3})
+    assert report.main(["grid=confounded", *QUICK]) == 0
+    assert "note: methods differ in actent too: dreamerv3 has 0.02, harmony_" in capsys.readouterr().err
 
 
 def test_settings_of_one_task_or_one_method_are_no_mixture() -> None:
