@@ -44,6 +44,11 @@ def text_of(*words: str, check: bool = True) -> str:
     return done.stdout
 
 
+def state_of(job: str) -> str:
+    """Return Slurm's state of a job or element."""
+    return text_of("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T").strip()
+
+
 @dataclass(frozen=True)
 class Cluster:
     """The running test cluster."""

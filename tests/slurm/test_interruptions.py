@@ -1,5 +1,9 @@
 """Jobs cancelled, queued again and preempted: they checkpoint, and go on where they were."""
 
+import os
+import signal
+import time
+
 import pytest
 
 from tests.slurm.cluster import (
@@ -11,6 +15,7 @@ from tests.slurm.cluster import (
     attempts,
     check_study,
     slow,
+    state_of,
     steps_of,
     text_of,
     wait_until,
@@ -33,6 +38,21 @@ def test_a_running_job_that_is_cancelled_keeps_its_checkpoint_and_goes_on_when_r
     lab.wait_all("pair", "done", 60)
     assert attempts(lab, "pair", RUNS[0])[1]["env_steps_before"] == at
     check_study(lab.study("pair"))
+
+
+def test_scancel_during_the_checkpoint_before_a_time_limit_is_final(lab: Lab) -> None:
+    lab.grid("one", ONE)
+    lab.run("launch", "grid=one", "cluster=test", env=slow(2))  # so long is it deaf to signals
+    lab.wait_running("one")
+    job = lab.job_ids("one")[0]
+    text_of("scancel", "--batch", "--signal=USR2", job)  # as Slurm does before the limit
+    text_of("scancel", job)
+    wait_until(lambda: "ended" in attempts(lab, "one", RUNS[0])[0], 30, "ended with a checkpoint")
+    assert attempts(lab, "one", RUNS[0])[0]["reason"] == "stopped"
+    wait_until(lambda: state_of(job) != "COMPLETING", 30, "no longer completing")
+    time.sleep(2)  # a job queued again waits 8 s before it runs, on the test cluster
+    assert state_of(job) == "CANCELLED"
+    assert lab.labels("one") == {RUNS[0]: "cancelled"}
 
 
 def test_our_own_cancel_stops_what_was_selected_and_waits_for_its_checkpoint(lab: Lab) -> None:
@@ -60,6 +80,29 @@ def test_a_requeued_job_goes_on_from_its_checkpoint_under_the_same_id(lab: Lab) 
     assert made[1]["env_steps_before"] == made[0]["env_steps_after"]
     assert len(lab.job_ids("pair")) == 2
     check_study(lab.study("pair"))
+
+
+def test_a_requeued_job_leaves_the_run_that_was_resubmitted_and_goes_on_with_the_other(lab: Lab) -> None:
+    lab.grid("pair", PAIR.replace("400", "40000"))
+    lab.run("launch", "grid=pair", "cluster=test", "pack=2", "pack.mode=process", env=slow(0.5))
+    wait_until(lambda: steps_of(lab.study("pair") / RUNS[0]) >= 40, 60, "the first runs")
+    first = attempts(lab, "pair", RUNS[0])[0]
+    os.kill(first["pid"], signal.SIGKILL)
+    wait_until(lambda: steps_of(lab.study("pair") / RUNS[1]) >= 40, 60, "the other runs")
+    assert lab.labels("pair") == {RUNS[0]: "killed", RUNS[1]: "running"}
+    (lab.tree / "harness" / "changed.py").write_text("# the cause of it is removed\n")
+    lab.run("resubmit", "grid=pair", "--new-code", "--state", "killed", env=slow(0.5))
+    wait_until(lambda: len(attempts(lab, "pair", RUNS[0])) == 2, 30, "resubmitted")
+    text_of("scontrol", "requeue", first["job_id"])
+    wait_until(lambda: len(attempts(lab, "pair", RUNS[1])) == 2, 60, "the other goes on")
+    lab.run("cancel", "grid=pair", "methods=dreamerv3")
+    wait_until(lambda: "ended" in attempts(lab, "pair", RUNS[0])[1], 30, "its process has ended")
+    at = steps_of(lab.study("pair") / RUNS[1])
+    wait_until(lambda: steps_of(lab.study("pair") / RUNS[1]) >= at + 100, 60, "the other goes on training")
+    again = attempts(lab, "pair", RUNS[0])
+    assert [attempt["job_id"] for attempt in again] == [first["job_id"], lab.job_ids("pair")[-1]]
+    assert again[1]["code_tree"] != first["code_tree"]
+    assert lab.labels("pair") == {RUNS[0]: "cancelled", RUNS[1]: "running"}
 
 
 @pytest.mark.parametrize("partition", ["low", "lowgrace"])

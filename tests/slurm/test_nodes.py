@@ -6,14 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.cluster import ONE, PAIR, RUNS, Cluster, Lab, check_study, slow, text_of, wait_until
+from tests.slurm.cluster import ONE, PAIR, RUNS, Cluster, Lab, check_study, slow, state_of, text_of, wait_until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("beside")]
-
-
-def state_of(job: str) -> str:
-    """Return Slurm's state of a job or element."""
-    return text_of("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T").strip()
 
 
 def processes_of(study: Path, job: str) -> list[int]:
