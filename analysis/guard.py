@@ -315,6 +315,24 @@ def unpaired(runs: Sequence[LoadedRun], pairs: Sequence[LoadedRun]) -> list[Find
     return found
 
 
+def unlike_seeds(runs: Iterable[RunScores], own: Sequence[RunScores]) -> list[Finding]:
+    """Return a note for each added or published method without the study's finished tasks and seeds: it stays whole."""
+    ours = {(run.task, run.seed) for run in own}
+    theirs: dict[str, set[tuple[str, int]]] = {}
+    for run in runs:
+        if run.folder is None and ours:
+            theirs.setdefault(run.method, set()).add((run.task, run.seed))
+    found: list[Finding] = []
+    for method, keys in theirs.items():
+        lacking = [f"{task} seed {seed}" for task, seed in sorted(ours - keys)]
+        surplus = [f"{task} seed {seed}" for task, seed in sorted(keys - ours)]
+        parts = [f"without {_some(lacking)}" if lacking else "", f"with {_some(surplus)} besides" if surplus else ""]
+        if lacking or surplus:
+            text = f"{method} is not of the study and has other runs than it: {', '.join(p for p in parts if p)}"
+            found.append(Finding("unpaired", text))
+    return found
+
+
 def _name(key: RunKey) -> str:
     return f"{key.task}/{key.method}/seed-{key.seed}"
 

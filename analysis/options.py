@@ -27,7 +27,7 @@ settings:
 flags:
   --reference exact|integer   random and human scores as published, or rounded as in the HarmonyDream paper
   --literature  add columns of other published methods
-  --paired      use only the seeds that every method has finished
+  --paired      use only the seeds that every method of the study has finished; added and published ones stay whole
   --no-figures  numbers and tables only
   --force       show aggregates that should not be compared, labelled
   --json        print the results as JSON

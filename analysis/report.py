@@ -64,6 +64,7 @@ def gather(options: Options) -> Material:
     damaged = {id(run.scores) for run in selected if run.state == "damaged"}
     usable = [r for r in chosen if id(r) not in damaged]
     found += guard.suspicious(usable)
+    found += guard.unlike_seeds(usable, [run.scores for run in selected if run.state == "done"])
     shown = {run.key for run in selected}
     problems = [p for p in (study.problems if study else []) if p.run is None or p.run in shown]
     return Material(name or "published", study, selected, usable, found, problems)
