@@ -133,7 +133,9 @@ def compute(runs: Sequence[RunScores], settings: Settings, withheld: str = "") -
             group.frames = (min(a for a, _ in spans), max(b for _, b in spans))
             if not withheld:
                 _fill(group, settings)
-                _add_curves(group, runs, settings, table)
+                if lacking := _add_curves(group, runs, settings, table):
+                    why = "no frame at which runs of every task were evaluated"
+                    results.remarks.append(f"no learning curve over tasks ({scale}) of {', '.join(lacking)}: {why}")
             results.groups.append(group)
     return results
 
@@ -248,17 +250,26 @@ def profile_thresholds(group: Group) -> Floats:
     return np.linspace(0.0, 1.0 if group.scale == SUCCESS else max(1.0, math.ceil(top * 2) / 2), 201)
 
 
-def _add_curves(group: Group, runs: Sequence[RunScores], s: Settings, table: Mapping[str, tuple[float, float]]) -> None:
+def _add_curves(
+    group: Group, runs: Sequence[RunScores], s: Settings, table: Mapping[str, tuple[float, float]]
+) -> list[str]:
+    """Add each method's curves; return the methods without any, as no frame has evaluations of all tasks."""
+    lacking: list[str] = []
     if group.scale == RAW:
-        return
+        return lacking
     for method in group.methods:
         steps, evaluations = evaluation_matrices([r for r in runs if r.method == method], group.tasks)
         if len(steps) < 2:
             continue
         scaled = [_scale_matrix(m, group.scale, table.get(t)) for m, t in zip(evaluations, group.tasks, strict=True)]
-        group.curves[method] = {
+        found = {
             name: stats.curve(steps, scaled, name, reps=s.curve_reps, seed=s.seed, level=s.level) for name in CURVES
         }
+        if any(len(curve.steps) for curve in found.values()):
+            group.curves[method] = found
+        else:
+            lacking.append(method)
+    return lacking
 
 
 def _scale_matrix(matrix: Floats, scale: str, reference: tuple[float, float] | None) -> Floats:

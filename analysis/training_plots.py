@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -99,12 +100,26 @@ def _task_curve(axes: Axes, frame: Frame, look: Mapping[str, Look]) -> None:
     }
     if len(several):
         sns.lineplot(several, **same, units="seed", estimator=None, linewidth=0.5, alpha=0.45)
-    whole = _as_far_as_most(frame)
+    whole = _as_far_as_most(_at_common_frames(frame))
     _lines(axes, whole, "score", "method", colors, {method: look[method].dash for method in look}, "sd")
     single = whole[whole.groupby("method", observed=True).frames.transform("nunique") == 1]
     if len(single):
         means = single.groupby(["method", "frames"], observed=True, as_index=False).score.mean()
         sns.scatterplot(means, **same, s=16)
+
+
+def _at_common_frames(frame: Frame, windows: int = 20) -> Frame:
+    """Return the evaluations, those of a method whose runs share no frame averaged in windows of the longest run."""
+    parts: list[Frame] = []
+    for _, part in frame.groupby("method", observed=True):
+        runs = part.seed.nunique()
+        if len(part) and part.groupby("frames").seed.nunique().max() < runs:
+            width = part.frames.max() / windows
+            end = np.ceil(part.frames / width) * width
+            keys = [name for name in part.columns if name not in ("frames", "score")]
+            part = part.assign(frames=end).groupby([*keys, "frames"], observed=True, as_index=False).score.mean()
+        parts.append(part)
+    return pd.concat(parts) if parts else frame
 
 
 def _as_far_as_most(frame: Frame) -> Frame:
