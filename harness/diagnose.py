@@ -181,7 +181,8 @@ def _by_slurm(evidence: Evidence, life: Life | None) -> Diagnosis | None:
             return Diagnosis(reason, _sentence(reason, state, evidence, life, job))
     if evidence.exit_code == STOPPED_CODE or evidence.reason == Reason.STOPPED:
         return Diagnosis(Reason.STOPPED, evidence.message or "asked to stop; goes on from its checkpoint")
-    if job.phase is Phase.GONE and not evidence.began and not evidence.job_log.strip():
+    words = evidence.job_log.strip()
+    if job.phase is Phase.GONE and not evidence.began and (not words or "CANCELLED AT" in words):
         return Diagnosis(Reason.CANCELLED, f"job {job.ticket.job_id} was cancelled before it began")
     return None
 

@@ -278,3 +278,5 @@ def test_a_job_that_slurm_forgot_was_not_cancelled_if_its_log_has_words() -> Non
     assert found.reason is Reason.NOT_STARTED
     assert words in found.message
     assert diagnose(Evidence(began=False, job=gone)).reason is Reason.CANCELLED
+    told = "loading\nslurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-11-22T10:00:00 ***"
+    assert diagnose(Evidence(began=False, job=gone, job_log=told)).reason is Reason.CANCELLED
