@@ -30,9 +30,16 @@ def test_output_layers_start_uniform_and_at_scale_zero_silent():
     assert not np.asarray(Linear(300, 500, scale=0.0, key=KEY).kernel).any()
 
 
+FEW, MANY = 3, convolution.FEW + 1
 LAYERS = {
-    "conv": lambda form: [Conv(3, 5, form, key=KEY), Conv(5, 4, form, key=KEY)],
-    "transposed": lambda form: [ConvTranspose(3, 5, form, last=False, key=KEY)],
+    "conv": lambda form: [Conv(FEW, 5, form, key=KEY), Conv(5, 4, form, key=KEY)],
+    "conv of many channels": lambda form: [Conv(FEW, MANY, form, key=KEY), Conv(MANY, MANY + 2, form, key=KEY)],
+    "transposed": lambda form: [ConvTranspose(FEW, 5, form, last=False, key=KEY)],
+    "transposed of many channels": lambda form: [
+        ConvTranspose(FEW, MANY + 2, form, last=False, key=KEY),
+        ConvTranspose(MANY + 2, MANY, form, last=False, key=KEY),
+        ConvTranspose(MANY, FEW, form, last=True, key=KEY),
+    ],
 }
 
 
@@ -63,6 +70,20 @@ def test_many_images_go_through_in_chunks_with_the_same_numbers(layers):
     whole, chunked = (value_and_gradients(layers, x, form) for form in ("matmul", "chunks"))
     for a, b in zip(whole, chunked, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("convolve", [convolution.conv, convolution.conv_transpose])
+def test_the_runs_of_a_pack_convolve_with_their_own_kernels(convolve):
+    images = jax.random.normal(KEY, (2, 4, 8, 8, MANY))
+    kernels = jax.random.normal(KEY, (2, 4, 4, MANY, MANY))
+
+    def work(images, kernel):
+        value, pull = jax.vjp(lambda x, k: convolve(x, k, "chunks"), images, kernel)
+        return value, *pull(jnp.sin(value))
+
+    for run in range(2):
+        for packed, alone in zip(jax.vmap(work)(images, kernels), work(images[run], kernels[run]), strict=True):
+            np.testing.assert_allclose(packed[run], alone, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("count", [1, convolution.CHUNK, 37, 2 * 37])
