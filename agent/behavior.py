@@ -1,6 +1,7 @@
 """Behaviour learned in imagination: trajectories, lambda-returns, and the losses of actor and critic."""
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -11,10 +12,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from agent import recurrence
 from agent.config import Config
-from agent.distributions import Normal, OneHot, Sampler, TwoHot, flat
+from agent.distributions import Normal, OneHot, Sampler, TwoHot
 from agent.envs.base import Action, DiscreteAction
 from agent.nets import MLP, Linear
-from agent.recurrence import Dot, dot
+from agent.products import Dot, Features, Inputs, OneHotForm, at, dot, keeping, knowing, one_hot_form
 from agent.rssm import RSSM, Latent
 from agent.schema import RetNorm
 from agent.world_model import TwoHotHead, WorldModel
@@ -30,16 +31,14 @@ class DiscreteActor(eqx.Module):
     out: Linear
     unimix: float = eqx.field(static=True)
 
-    def __call__(self, features: Float[Array, "*batch features"], dot: Dot = dot) -> OneHot:
+    def __call__(self, features: Inputs, dot: Dot = dot) -> OneHot:
         return OneHot.unimix(self.out(self.mlp(features, dot), dot), self.unimix)
 
     def noise(self, key: PRNGKeyArray, batch: tuple[int, ...], sampler: Sampler) -> Array:
         """Return noise for one action per batch entry."""
         return sampler.categorical_noise(key, (*batch, *self.out.bias.shape))
 
-    def act(
-        self, features: Float[Array, "*batch features"], noise: Array, sampler: Sampler, dot: Dot = dot
-    ) -> Float[Array, "*batch action"]:
+    def act(self, features: Inputs, noise: Array, sampler: Sampler, dot: Dot = dot) -> Float[Array, "*batch action"]:
         """Return a one-hot action."""
         return self(features, dot).sample(noise, sampler)
 
@@ -57,7 +56,7 @@ class ContinuousActor(eqx.Module):
     minstd: float = eqx.field(static=True)
     maxstd: float = eqx.field(static=True)
 
-    def __call__(self, features: Float[Array, "*batch features"], dot: Dot = dot) -> Normal:
+    def __call__(self, features: Inputs, dot: Dot = dot) -> Normal:
         x = self.mlp(features, dot)
         std = (self.maxstd - self.minstd) * jax.nn.sigmoid(self.std(x, dot) + STD_SHIFT) + self.minstd
         return Normal(jnp.tanh(self.out(x, dot)), std)
@@ -66,9 +65,7 @@ class ContinuousActor(eqx.Module):
         """Return noise for one action per batch entry."""
         return sampler.normal_noise(key, (*batch, *self.out.bias.shape))
 
-    def act(
-        self, features: Float[Array, "*batch features"], noise: Array, sampler: Sampler, dot: Dot = dot
-    ) -> Float[Array, "*batch action"]:
+    def act(self, features: Inputs, noise: Array, sampler: Sampler, dot: Dot = dot) -> Float[Array, "*batch action"]:
         """Return an action; its gradient reaches mean and deviation."""
         return self(features, dot).sample(noise)
 
@@ -95,18 +92,18 @@ def make_actor(config: Config, inputs: int, action: Action, *, key: PRNGKeyArray
 
 
 class Trajectory(NamedTuple):
-    """H+1 imagined states and what belongs to them, time first."""
+    """H+1 imagined states and what belongs to them, time first; `products` are the actor's, or empty."""
 
     deter: Float[Array, "time batch deter"]
     stoch: Float[Array, "time batch stoch classes"]
     action: Float[Array, "time batch action"]
     cont: Float[Array, "time batch"]
     weight: Float[Array, "time batch"]
+    products: tuple[Float[Array, "time batch _"], ...] = ()
 
-    @property
-    def features(self) -> Float[Array, "time batch features"]:
-        """What heads see of each state."""
-        return jnp.concatenate([self.deter, flat(self.stoch)], -1)
+    def features(self, config: Config) -> Features:
+        """Return what heads see of each state."""
+        return Features(self.deter, self.stoch, one_hot_form(config.jax.one_hot))
 
 
 class Imagined(NamedTuple):
@@ -132,27 +129,37 @@ def imagine(
     action_key, stoch_key = jax.random.split(key)
     action_noise = actor.noise(action_key, (horizon + 1, batch), sampler)
     stoch_noise = sampler.categorical_noise(stoch_key, (horizon, batch, rssm.stoch, rssm.classes))
-    first = actor.act(jax.lax.stop_gradient(start.features), action_noise[0], sampler)
+    form = one_hot_form(config.jax.one_hot)
+    seen, kept = jax.lax.stop_gradient(Features(start.deter, start.stoch, form)), []
+    first = actor.act(seen, action_noise[0], sampler, keeping(kept))
     begin = Imagined(start.deter, start.stoch, first)
     scan = recurrence.scan if config.jax.scan == "fast" else recurrence.plain_scan
-    rest, _ = scan(
-        partial(imagine_step, sampler), (model.rssm, actor), begin, (stoch_noise, action_noise[1:]),
+    rest, products = scan(
+        partial(imagine_step, sampler, form), (model.rssm, actor), begin, (stoch_noise, action_noise[1:]),
         unroll=recurrence.unroll_factor(config.jax.imagine_unroll, horizon),
     )  # fmt: skip
     deter, stoch, action = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), begin, rest)
-    features = jnp.concatenate([deter[1:], flat(stoch[1:])], -1)
+    features = Features(deter[1:], stoch[1:], form)
     cont = jnp.concatenate([(1.0 - is_terminal)[None], model.cont(features).mode()])
-    return Trajectory(deter, stoch, action, cont, trajectory_weight(cont, config.horizon))
+    known = tuple(jnp.concatenate([a[None], b]) for a, b in zip(kept, products, strict=True))
+    return Trajectory(deter, stoch, action, cont, trajectory_weight(cont, config.horizon), known)
 
 
 def imagine_step(
-    sampler: Sampler, params: tuple[RSSM, Actor], prev: Imagined, noises: tuple[Array, Array], dot: Dot
-) -> tuple[Imagined, None]:
-    """Return the next imagined state and the action taken in it."""
+    sampler: Sampler,
+    form: OneHotForm,
+    params: tuple[RSSM, Actor],
+    prev: Imagined,
+    noises: tuple[Array, Array],
+    dot: Dot,
+) -> tuple[Imagined, list[Array]]:
+    """Return the next imagined state with the action taken in it, and the products of the actor that chose it."""
     rssm, actor = params
-    state = rssm.img_step(Latent(prev.deter, prev.stoch, prev.stoch), prev.action, noises[0], sampler, dot)
-    action = actor.act(jax.lax.stop_gradient(state.features), noises[1], sampler, dot)
-    return Imagined(state.deter, state.stoch, action), None
+    before = Latent(prev.deter, prev.stoch, prev.stoch)
+    state = rssm.img_step(before, prev.action, noises[0], sampler, dot, form)
+    seen, kept = jax.lax.stop_gradient(Features(state.deter, state.stoch, form)), []
+    action = actor.act(seen, noises[1], sampler, keeping(kept, dot))
+    return Imagined(state.deter, state.stoch, action), kept
 
 
 def trajectory_weight(cont: Float[Array, "time batch"], horizon: float) -> Float[Array, "time batch"]:
@@ -213,21 +220,23 @@ def update_scale(old: ReturnScale, returns: Float[Array, "horizon batch"], setti
 
 
 class Scores(NamedTuple):
-    """What a trajectory is worth: rewards, returns and the critic's values, time first."""
+    """What a trajectory is worth: rewards, returns and the critic's values, time first; and the critic's products."""
 
     reward: Float[Array, "horizon batch"]
     returns: Float[Array, "horizon batch"]
     value: Float[Array, "time batch"]
+    products: list[Float[Array, "time batch _"]]
 
 
 def score(model: WorldModel, critic: TwoHotHead, trajectory: Trajectory, config: Config) -> Scores:
     """Return reward means of the states after each action, values of all states, and lambda-returns."""
-    features = trajectory.features
-    reward = model.reward(features[1:]).mean()
-    value = critic(features).mean()
+    features = trajectory.features(config)
+    reward = model.reward(at(features, slice(1, None))).mean()
+    products: list[Array] = []
+    value = critic(features, keeping(products)).mean()
     discount = 1 - 1 / config.horizon
     returns = lambda_returns(reward, value, trajectory.cont, discount, config.return_lambda)
-    return Scores(reward, returns, value)
+    return Scores(reward, returns, value, products)
 
 
 class ActorOutputs(NamedTuple):
@@ -254,7 +263,7 @@ def actor_loss(
     scores = score(model, critic, trajectory, config)
     scale = update_scale(scale, scores.returns, config.retnorm)
     advantage = (scores.returns - scores.value[:-1]) / scale.scale(config.retnorm)
-    policy = actor(stop(trajectory.features))
+    policy = actor(stop(trajectory.features(config)), knowing(trajectory.products))
     log_prob = policy.log_prob(stop(trajectory.action))[:-1]
     entropy = policy.entropy()[:-1]
     gain = log_prob * stop(advantage) if isinstance(actor, DiscreteActor) else advantage
@@ -274,14 +283,21 @@ class CriticOutputs(NamedTuple):
 
 
 def critic_loss(
-    critic: TwoHotHead, slow: TwoHotHead, trajectory: Trajectory, returns: Float[Array, "horizon batch"], config: Config
+    critic: TwoHotHead,
+    slow: TwoHotHead,
+    trajectory: Trajectory,
+    returns: Float[Array, "horizon batch"],
+    config: Config,
+    products: Sequence[Float[Array, "time batch _"]] = (),
 ) -> tuple[Float[Array, ""], CriticOutputs]:
-    """Return the critic's loss: cross entropy with the returns and with the slow critic's mean, weighted."""
+    """Return the critic's loss: cross entropy with the returns and with the slow critic's mean, weighted.
+
+    `products` are the critic's, as `score` kept them; without them they are computed again.
+    """
     stop = jax.lax.stop_gradient
-    features = stop(trajectory.features)
-    # The last state has no part in the loss, but this is then the very computation that `score` makes, shared with it.
-    value = TwoHot(critic(features).logits[:-1])
-    slow_value = stop(slow(features[:-1]).mean())
+    features = at(stop(trajectory.features(config)), slice(-1))
+    value = critic(features, knowing([product[:-1] for product in products]))
+    slow_value = stop(slow(features).mean())
     nll = -value.log_prob(stop(returns))
     regulariser = -value.log_prob(slow_value)
     weighted = stop(trajectory.weight[:-1]) * (nll + config.loss_scales.slowreg * regulariser)

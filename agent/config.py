@@ -32,6 +32,7 @@ NOT_IDENTITY = (
     "jax.mem_fraction",
     "jax.compilation_cache",
     "jax.conv",
+    "jax.one_hot",
     "jax.scan",
     "jax.observe_unroll",
     "jax.imagine_unroll",

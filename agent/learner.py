@@ -1,6 +1,6 @@
 """One run's learning state, the pure update of it, and the policy; `vmap` over runs happens here and nowhere else."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -114,7 +114,9 @@ def train_step(
     )
     actor, actor_opt, actor_norm = optim.update(state.actor, grads, state.actor_opt, config.actor_opt)
 
-    (critic_value, judged), grads = critic_gradient(state, acted.trajectory, acted.scores.returns, config=config)
+    (critic_value, judged), grads = critic_gradient(
+        state, acted.trajectory, acted.scores.returns, config=config, products=acted.scores.products
+    )
     critic, critic_opt, critic_norm = optim.update(state.critic, grads, state.critic_opt, config.critic_opt)
     slow = behavior.update_slow(state.slow, critic, state.updates, config)
 
@@ -177,13 +179,21 @@ def actor_gradient(
 
 
 def critic_gradient(
-    state: TrainState, trajectory: Trajectory, returns: Float[Array, "horizon starts"], *, config: Config
+    state: TrainState,
+    trajectory: Trajectory,
+    returns: Float[Array, "horizon starts"],
+    *,
+    config: Config,
+    products: Sequence[Float[Array, "time starts _"]] = (),
 ) -> tuple[tuple[Float[Array, ""], CriticOutputs], TwoHotHead]:
-    """Return the critic's loss on a trajectory with what it computed, and the loss's gradient."""
+    """Return the critic's loss on a trajectory with what it computed, and the loss's gradient.
+
+    `products`, if any, are those of the critic that `score` kept.
+    """
 
     def loss(critic: TwoHotHead) -> tuple[Float[Array, ""], CriticOutputs]:
         fast, slow = in_compute_dtype((critic, state.slow), compute_dtype(config))
-        return behavior.critic_loss(fast, slow, trajectory, returns, config)
+        return behavior.critic_loss(fast, slow, trajectory, returns, config, products)
 
     return jax.value_and_grad(loss, has_aux=True)(state.critic)
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from agent.convolution import ConvForm, conv, conv_transpose
-from agent.recurrence import Dot, dot
+from agent.products import Dot, Inputs, dot, joined
 
 Tree = TypeVar("Tree")
 
@@ -85,7 +85,7 @@ class Dense(eqx.Module):
         self.kernel = truncated_normal((inputs, outputs), fan_in=inputs, fan_out=outputs, key=key)
         self.norm = Norm(outputs)
 
-    def __call__(self, x: Float[Array, "*batch inputs"], dot: Dot = dot) -> Float[Array, "*batch outputs"]:
+    def __call__(self, x: Inputs, dot: Dot = dot) -> Float[Array, "*batch outputs"]:
         return self.activate(dot(x, self.kernel))
 
     def activate(self, x: Float[Array, "*batch outputs"]) -> Float[Array, "*batch outputs"]:
@@ -103,7 +103,7 @@ class Linear(eqx.Module):
         self.kernel = uniform((inputs, outputs), fan_in=inputs, fan_out=outputs, scale=scale, key=key)
         self.bias = jnp.zeros(outputs)
 
-    def __call__(self, x: Float[Array, "*batch inputs"], dot: Dot = dot) -> Float[Array, "*batch outputs"]:
+    def __call__(self, x: Inputs, dot: Dot = dot) -> Float[Array, "*batch outputs"]:
         return dot(x, self.kernel).astype(jnp.float32) + self.bias
 
 
@@ -117,10 +117,10 @@ class MLP(eqx.Module):
         keys = jax.random.split(key, layers)
         self.layers = tuple(Dense(a, b, key=k) for a, b, k in zip(sizes[:-1], sizes[1:], keys, strict=True))
 
-    def __call__(self, x: Float[Array, "*batch inputs"], dot: Dot = dot) -> Float[Array, "*batch units"]:
+    def __call__(self, x: Inputs, dot: Dot = dot) -> Float[Array, "*batch units"]:
         for layer in self.layers:
             x = layer(x, dot)
-        return x
+        return joined(x)
 
 
 class Conv(eqx.Module):

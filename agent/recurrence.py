@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-Dot = Callable[[Float[Array, "*batch inputs"], Float[Array, "inputs outputs"]], Float[Array, "*batch outputs"]]
+from agent.products import Dot, Inputs, dot, joined, recall
+
 State = TypeVar("State")
 
 # step(params, state before, inputs, dot) → (state after, extra output); the state alone goes on to the next step. Every
@@ -37,29 +38,6 @@ def unroll_factor(asked: int, steps: int, backend: str | None = None) -> int:
     return max(factor for factor in range(1, MAX_UNROLL + 1) if steps % factor == 0)
 
 
-def dot(x: Float[Array, "*batch inputs"], kernel: Float[Array, "inputs outputs"]) -> Float[Array, "*batch outputs"]:
-    """Return x @ kernel in the kernel's type."""
-    return x.astype(kernel.dtype) @ kernel
-
-
-@jax.custom_vjp
-def recall(x: Array, kernel: Array, y: Array) -> Array:
-    """Return y, which is known to be x @ kernel, with the gradient for x alone."""
-    return y
-
-
-def _recall_forward(x: Array, kernel: Array, y: Array) -> tuple[Array, tuple[Array, Array]]:
-    return y, (x, kernel)
-
-
-def _recall_backward(saved: tuple[Array, Array], cotangent: Array) -> tuple[Array, None, None]:
-    x, kernel = saved
-    return (cotangent @ kernel.T).astype(x.dtype), None, None
-
-
-recall.defvjp(_recall_forward, _recall_backward)
-
-
 def scan(step: Step, params: Any, start: Any, inputs: Any, *, unroll: int = 1) -> tuple[Any, Any]:
     """Return all states and extra outputs [time, ...] of the recurrence; inputs have a leading time axis."""
 
@@ -80,7 +58,7 @@ def scan(step: Step, params: Any, start: Any, inputs: Any, *, unroll: int = 1) -
             before, inputs, products, (of_state, of_extra) = at
             total = jax.tree.map(jnp.add, of_state, later)
             known = iter(products)
-            _, pull = jax.vjp(lambda s: step(params, s, inputs, lambda x, k: recall(x, k, next(known))), before)
+            _, pull = jax.vjp(lambda s: step(params, s, inputs, lambda x, k: recall(joined(x), k, next(known))), before)
             return pull((total, of_extra))[0], total
 
         zero = jax.tree.map(jnp.zeros_like, start)
@@ -98,7 +76,7 @@ def _all_at_once(step: Step, params: Any, before: Any, inputs: Any) -> tuple[Cal
     def steps(params: Any, inputs: Any) -> tuple[Any, list[Array]]:
         products: list[Array] = []
 
-        def record(x: Array, kernel: Array) -> Array:
+        def record(x: Inputs, kernel: Array) -> Array:
             products.append(dot(x, kernel))
             return products[-1]
 

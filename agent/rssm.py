@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from agent import recurrence
 from agent.distributions import OneHot, Sampler, flat
 from agent.nets import Dense, Linear, Norm, truncated_normal
-from agent.recurrence import Dot, dot
+from agent.products import Dot, Features, OneHotForm, dot
 from agent.schema import RSSM as Settings
 
 
@@ -110,19 +110,25 @@ class RSSM(eqx.Module):
         return OneHot.unimix(raw.reshape(shape), self.settings.unimix)
 
     def transition(
-        self, prev: Latent, action: Float[Array, "*batch action"], dot: Dot = dot
+        self, prev: Latent, action: Float[Array, "*batch action"], dot: Dot = dot, form: OneHotForm = "matmul"
     ) -> Float[Array, "*batch deter"]:
-        """Return the next deterministic state."""
+        """Return the next deterministic state. With `form` "lookup", `prev.stoch` must be exactly one-hot."""
         stoch_kernel, action_kernel = jnp.split(self.img_in.kernel, [self.settings.stoch * self.settings.classes])
         action = clip_action(action, self.settings.action_clip)
-        x = self.img_in.activate(dot(flat(prev.stoch), stoch_kernel) + dot(action, action_kernel))
+        x = self.img_in.activate(dot(Features(None, prev.stoch, form), stoch_kernel) + dot(action, action_kernel))
         return self.gru(prev.deter, x, dot)
 
     def img_step(
-        self, prev: Latent, action: Float[Array, "*batch action"], noise: Array, sampler: Sampler, dot: Dot = dot
+        self,
+        prev: Latent,
+        action: Float[Array, "*batch action"],
+        noise: Array,
+        sampler: Sampler,
+        dot: Dot = dot,
+        form: OneHotForm = "matmul",
     ) -> Latent:
         """Return the next state as the model imagines it."""
-        deter = self.transition(prev, action, dot)
+        deter = self.transition(prev, action, dot, form)
         prior = self.prior(deter, dot)
         return Latent(deter, prior.logits, prior.sample(noise, sampler))
 

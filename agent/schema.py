@@ -228,6 +228,7 @@ class Jax(Section):
     """Platform, memory and numerics of JAX; only `precision` changes what a run computes.
 
     `conv`: XLA's own convolutions, patches times a matrix, or the latter a few images at a time (`auto` on a CPU).
+    `one_hot`: imagined states times kernels by looking rows up (`auto` on a CPU) or by multiplying.
     `observe_unroll` and `imagine_unroll` 0: several steps per iteration of the scans on a GPU, one on a CPU.
     """
 
@@ -237,6 +238,7 @@ class Jax(Section):
     mem_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
     compilation_cache: str = "auto"
     conv: Literal["auto", "lax", "matmul", "chunks"] = "auto"
+    one_hot: Literal["auto", "lookup", "matmul"] = "auto"
     scan: Literal["fast", "plain"] = "fast"
     observe_unroll: NonNegative = 0
     imagine_unroll: NonNegative = 0

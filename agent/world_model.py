@@ -14,6 +14,7 @@ from agent.distributions import Bernoulli, OneHot, Sampler, TwoHot, squared_erro
 from agent.envs.base import ArraySpec, EnvSpec
 from agent.harmony import Harmony, total_loss
 from agent.nets import MLP, Conv, ConvTranspose, Linear, stages
+from agent.products import Dot, Inputs, dot
 from agent.recurrence import unroll_factor
 from agent.rssm import RSSM, Latent
 
@@ -134,8 +135,8 @@ class TwoHotHead(eqx.Module):
         self.mlp = MLP(inputs, units, layers, key=mlp_key)
         self.out = Linear(units, bins, scale=scale, key=out_key)
 
-    def __call__(self, features: Float[Array, "*batch features"]) -> TwoHot:
-        return TwoHot(self.out(self.mlp(features)))
+    def __call__(self, features: Inputs, dot: Dot = dot) -> TwoHot:
+        return TwoHot(self.out(self.mlp(features, dot), dot))
 
 
 class BinaryHead(eqx.Module):
@@ -149,7 +150,7 @@ class BinaryHead(eqx.Module):
         self.mlp = MLP(inputs, units, layers, key=mlp_key)
         self.out = Linear(units, 1, scale=scale, key=out_key)
 
-    def __call__(self, features: Float[Array, "*batch features"]) -> Bernoulli:
+    def __call__(self, features: Inputs) -> Bernoulli:
         return Bernoulli(self.out(self.mlp(features))[..., 0])
 
 

@@ -131,13 +131,15 @@ def _callee(text: str, role: str) -> str:
 
 
 def unrolled(config: Config) -> Config:
-    """Return the configuration with the unrolling and convolutions that a GPU gives it, where this process has none."""
+    """Return the configuration with the unrolling and the forms that a GPU gives it, where this process has none."""
+    from agent.products import one_hot_form
     from agent.recurrence import unroll_factor
 
     observe = unroll_factor(config.jax.observe_unroll, config.batch_length, "gpu")
     imagine = unroll_factor(config.jax.imagine_unroll, config.imag_horizon, "gpu")
     conv = "matmul" if config.jax.conv == "auto" else config.jax.conv
-    jax = config.jax.model_copy(update={"observe_unroll": observe, "imagine_unroll": imagine, "conv": conv})
+    forms = {"conv": conv, "one_hot": one_hot_form(config.jax.one_hot, "gpu")}
+    jax = config.jax.model_copy(update={"observe_unroll": observe, "imagine_unroll": imagine, **forms})
     return config.model_copy(update={"jax": jax})
 
 

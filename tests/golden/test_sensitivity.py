@@ -86,7 +86,7 @@ def reward_of_the_state_before(model, critic, trajectory, config, score=behavior
     return right._replace(reward=late.reward, returns=returns)
 
 
-def swapped_critics(critic, slow, trajectory, returns, config, loss=behavior.critic_loss):
+def swapped_critics(critic, slow, trajectory, returns, config, products=(), loss=behavior.critic_loss):
     return loss(slow, critic, trajectory, returns, config)
 
 
