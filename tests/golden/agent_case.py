@@ -244,7 +244,7 @@ class CaseCheck:
             state, start, terminal, config=config, sampler=sampler, key=KEY
         )
         (critic_value, judged), critic_grads = learner.critic_gradient(
-            state, acted.trajectory, acted.scores.returns, config=config
+            state, acted.trajectory, acted.scores.returns, config=config, products=acted.scores.products
         )
         values = named("start", start) | {"start/is_terminal": terminal}
         values |= self._imagined(state, start, acted, judged)
@@ -256,10 +256,12 @@ class CaseCheck:
         return values, paths({"actor": actor_grads, "critic": critic_grads}), metrics.theirs_of(logged)
 
     def _imagined(self, state: TrainState, start: Latent, acted: Any, judged: Any) -> Values:
-        settings = self.case.config.retnorm
-        trajectory, features = acted.trajectory, acted.trajectory.features
+        config, trajectory = self.case.config, acted.trajectory
+        settings, features = config.retnorm, trajectory.features(config)
         low, high = behavior.percentiles(acted.scores.returns, settings.perclo, settings.perchi)
-        values: Values = {f"imag/traj/{name}": value for name, value in trajectory._asdict().items()}
+        values: Values = {
+            f"imag/traj/{name}": getattr(trajectory, name) for name in trajectory._fields if name != "products"
+        }
         prior = state.model.rssm.prior(trajectory.deter[1:]).logits
         values["imag/traj/logit"] = jnp.concatenate([start.logit[None], prior])
         values |= {f"imag/actor/{name}": value for name, value in acted.policy._asdict().items()}
