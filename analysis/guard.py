@@ -25,6 +25,7 @@ NOT_IDENTITY = frozenset(
         "jax.imagine_unroll",
         "jax.mem_fraction",
         "jax.observe_unroll",
+        "jax.one_hot",
         "jax.platform",
         "jax.prealloc",
         "jax.scan",
@@ -154,6 +155,20 @@ def _budgets(runs: Sequence[LoadedRun]) -> list[Finding]:
             ]
             found.append(Finding("budget", f"finished runs of {task} end at different frames", True, details=details))
     return found
+
+
+def mixed(study: LoadedStudy, runs: Iterable[LoadedRun]) -> set[tuple[str, str]]:
+    """Return (method, task) wherever finished runs differ in unit, setting or budget, so that they have no mean."""
+    settings = {
+        config: repr(sorted((key, repr(value)) for key, value in flat.items() if key not in NOT_IDENTITY))
+        for config, flat in study.configs.items()
+    }
+    kinds: dict[tuple[str, str], set[tuple[str, str, int]]] = {}
+    for run in runs:
+        if run.state == "done" and len(run.scores.frames):
+            kind = (run.scores.unit, settings.get(run.config_id, ""), int(run.scores.frames[-1]))
+            kinds.setdefault((run.key.method, run.key.task), set()).add(kind)
+    return {cell for cell, found in kinds.items() if len(found) > 1}
 
 
 def _pairs(runs: Sequence[LoadedRun], grid: str, words: str) -> list[Finding]:

@@ -170,6 +170,9 @@ def _run(options: Options) -> int:
             + ". Mend it, compare what is paired (--paired), or show them all the same (--force)."
         )
     found = results.compute(material.scores, settings, withheld)
+    if withheld and material.study:
+        compared = {id(run) for run in material.scores}
+        found.without_means(guard.mixed(material.study, [r for r in material.selected if id(r.scores) in compared]))
     material.findings += [guard.Finding("remark", text) for text in found.remarks]
     literature = scores.literature() if "literature" in options.flags else []
     made = tables.of_results(found, literature)

@@ -1,8 +1,8 @@
 """From the runs of some methods on some tasks to every number of the report."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
@@ -90,6 +90,11 @@ class Results:
     units: dict[str, str]
     withheld: str = ""
     remarks: list[str] = field(default_factory=list[str])
+
+    def without_means(self, mixed: Collection[tuple[str, str]]) -> None:
+        """Take mean and deviation from the cells (method, task) whose runs have none in common."""
+        unknown = {"mean": math.nan, "std": math.nan, "normalised": math.nan}
+        self.cells |= {key: replace(self.cells[key], **unknown) for key in mixed if key in self.cells}
 
 
 def order_methods(names: Sequence[str]) -> list[str]:

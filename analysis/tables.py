@@ -68,7 +68,7 @@ def per_task(results: Results, literature: Sequence[Literature] = ()) -> Table:
     for task in results.tasks:
         cells = {m: results.cells.get((m, task)) for m in results.methods}
         published = [entry.means.get(task, math.nan) for entry in literature]
-        means = [c.mean for c in cells.values() if c] + [v for v in published if not math.isnan(v)]
+        means = [v for v in [*(c.mean for c in cells.values() if c), *published] if not math.isnan(v)]
         best = max(means) if len(set(means)) > 1 else math.nan
         row = [Entry(task_label(task), task)]
         for method in results.methods:
@@ -81,6 +81,9 @@ def per_task(results: Results, literature: Sequence[Literature] = ()) -> Table:
 def _task_entries(cell: Cell | None, best: float, with_normalised: bool, unit: str) -> list[Entry]:
     if cell is None:
         return [Entry(DASH)] * (2 if with_normalised else 1)
+    if math.isnan(cell.mean):
+        entry = Entry(f"{DASH} ({cell.n})", title=f"{cell.n} runs, {frames_text(cell.frames)}")
+        return [entry, Entry(DASH)] if with_normalised else [entry]
     factor, sign = (100.0, "%") if unit == "success" else (1.0, "")
     text = (
         number(cell.mean * factor) + (f" ± {number(cell.std * factor)}" if cell.n > 1 else "") + sign + f" ({cell.n})"
@@ -105,6 +108,8 @@ def _per_task_notes(results: Results, literature: bool) -> list[str]:
     notes = ["The best mean of a row is bold. The standard deviation has n−1 in the denominator; one run has none."]
     if any(group.scale == HUMAN for group in results.groups):
         notes.append("Normalised = (score − random) / (human − random), of the mean over runs.")
+    if any(math.isnan(cell.mean) for cell in results.cells.values()):
+        notes.append(f"No mean ({DASH}) of runs that differ in unit, setting or budget.")
     if literature:
         notes.append(PROTOCOLS)
     return notes

@@ -115,3 +115,28 @@ def test_the_mean_curve_is_of_the_runs_that_got_farthest_whatever_they_skipped()
     kept = training_plots._as_far_as_most(frame)
     assert sorted(set(kept.seed)) == [0, 1, 2]
     assert sorted(set(kept.frames)) == [10, 30]
+
+
+@pytest.mark.parametrize("options", [{"overrides": {"actent": 1e-2}}, {"evaluations": 3}, {"success": True}])
+def test_runs_of_different_kinds_are_refused_a_mean(options: dict[str, object]) -> None:
+    write_study(STUDY, tasks=("atari_pong", "atari_boxing"))
+    for method in ("dreamerv3", "harmony_dreamerv3"):
+        write_run(STUDY, RunKey("atari_pong", method, 2), **options)  # pyright: ignore[reportArgumentType]
+    assert report.main([*QUICK]) == 1
+    assert {(row["task"], row["mean"] != "") for row in rows("per_task.csv")} == {
+        ("atari_pong", False),
+        ("atari_boxing", True),
+    }
+    text = Path("report/tables/per_task.md").read_text()
+    (row,) = [line for line in text.splitlines() if line.startswith("| Pong")]
+    assert row.replace("– (3)", "–") == "| Pong |" + " – |" * (row.count("|") - 2)
+    assert "No mean (–) of runs that differ in unit, setting or budget." in text
+    assert report.main([*QUICK, "--force"]) == 0
+    assert all(row["mean"] for row in rows("per_task.csv"))
+
+
+def test_unpaired_runs_keep_their_means() -> None:
+    write_study(STUDY, tasks=("catch",))
+    write_run(STUDY, RunKey("catch", "dreamerv3", 2))
+    assert report.main([*QUICK]) == 1
+    assert all(row["mean"] for row in rows("per_task.csv"))
