@@ -1,6 +1,7 @@
 """slurm/testcluster itself: started twice, stopped, without accounting, and jobs told apart when ids start again."""
 
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -123,3 +124,29 @@ def test_it_starts_within_a_minute(second: dict[str, str]) -> None:
     began = time.monotonic()
     assert control("start", env=second).returncode == 0  # with accounting, from nothing: the database is made
     assert time.monotonic() - began < 60 * slack()
+
+
+def test_a_slurmdbd_that_ends_as_it_starts_is_started_again(running_cluster: Cluster, tmp_path: Path) -> None:
+    """As one sometimes does beside a database that has only just come up; here its first start is a stand-in's."""
+    folder, programs = Path(tempfile.mkdtemp(prefix="harmony-bench-third-")), tmp_path / "bin"
+    programs.mkdir()
+    first = programs / "slurmdbd"
+    first.write_text(
+        f"#!/bin/bash\nif [[ ! -e {tmp_path}/started ]]; then\n"
+        f"  touch {tmp_path}/started; echo $BASHPID > {folder}/slurmdbd.pid; echo 'fatal: no answer'; exit 0\n"
+        f'fi\nexec {shutil.which("slurmdbd")} "$@"\n'
+    )
+    first.chmod(0o755)
+    env = {
+        "HARMONY_BENCH_SLURM_DIR": str(folder),
+        "HARMONY_BENCH_SLURM_PORT": "27900",
+        "HARMONY_BENCH_SLURM_CGROUP": "none",
+        "PATH": f"{programs}:{os.environ['PATH']}",
+    }
+    try:
+        started = control("start", env=env)
+        assert started.returncode == 0, started.stderr
+        assert "slurmdbd ended as it started; starting it again" in started.stderr
+        assert "accounting: yes" in started.stderr
+    finally:
+        control("stop", "--wipe", env=env)
