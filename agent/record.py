@@ -193,8 +193,6 @@ def find_runs(study: Path) -> list[Path]:
 def _folders(path: Path) -> list[Path]:
     try:
         with os.scandir(path) as entries:
-            return sorted(
-                Path(e.path) for e in entries if e.is_dir(follow_symlinks=False) and not e.name.startswith(".")
-            )
+            return sorted(Path(e.path) for e in entries if not e.name.startswith(".") and Path(e.path).is_dir())
     except (FileNotFoundError, NotADirectoryError):
         return []

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from analysis.resample import Floats, Indices
 
+EXACT_BELOW = 2**62  # sums of counts beyond it would overflow
+
 
 class Pool:
     """The runs of all tasks in one row, task after task, with their order by score.
@@ -22,6 +24,8 @@ class Pool:
         self.n_tasks = len(arrays)
         self.equal = len(set(self.sizes)) == 1
         common = math.lcm(*self.sizes)
+        if common > EXACT_BELOW // self.n_tasks:
+            common = EXACT_BELOW // self.n_tasks  # counts are whole all the same, and off by less than 1e-12
         # How often a run counts, so that all tasks count the same.
         self.multiplicities = np.repeat([common // n for n in self.sizes], self.sizes).astype(np.int64)
         self.order = np.argsort(self.values, kind="stable")

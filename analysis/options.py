@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from analysis import selection
 from analysis.errors import InputError, nearest
@@ -44,6 +45,14 @@ class Options:
     settings: dict[str, str] = field(default_factory=dict[str, str])
     flags: set[str] = field(default_factory=set[str])
     reference: str = "exact"
+
+    @property
+    def grid_name(self) -> str | None:
+        """Return the name of the grid, which may be the path of a file; InputError for a path that names no file."""
+        path = self.settings.get("grid")
+        if path is not None and not Path(path).stem.strip("."):
+            raise InputError(f"grid={path}: names no grid; a name of configs/grids or the path of a file is expected")
+        return Path(path).stem if path is not None else None
 
     def items(self, key: str) -> list[str]:
         """Return the items of a comma list, [] where the key is not given."""

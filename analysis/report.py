@@ -1,7 +1,6 @@
 """Regenerate tables and figures from run folders and the bundled scores: `python -m analysis.report`."""
 
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -12,11 +11,11 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from analysis import guard, load, results, scores, selection, tables
+from analysis import folder, guard, load, results, scores, selection, tables, tidy
 from analysis.errors import InputError, nearest
 from analysis.options import HELP, Options, parse
 from analysis.table import Table
-from analysis.write import MARKER, write_report
+from analysis.write import write_report
 
 
 @dataclass
@@ -33,9 +32,7 @@ class Material:
 
 def gather(options: Options) -> Material:
     """Return the runs that the options select."""
-    name = options.settings.get("study") or (
-        Path(options.settings["grid"]).stem if "grid" in options.settings else None
-    )
+    name = options.settings.get("study") or options.grid_name
     study = _study(options, name) if name else None
     own = [run.scores for run in study.runs] if study else scores.bundled()
     extra = [run for path in options.items("extra") for run in scores.read_tidy(Path(path))]
@@ -160,7 +157,7 @@ def _run(options: Options) -> int:
         last=options.whole("last", 1, 1),
     )
     out = Path(options.settings.get("out", "report"))
-    check_out(out)
+    folder.check_out(out)
     material = gather(options)
     blocking = [f for f in material.findings if f.blocking]
     withheld = ""
@@ -183,43 +180,11 @@ def _run(options: Options) -> int:
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.absolute().parent))
     try:
         write_report(temporary, out, material, found, made, options.flags, mark)
-        _replace(temporary, out)
+        folder.replace(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     _say(options, material, found, made, out, blocking)
     return 1 if withheld else 0
-
-
-def check_out(out: Path) -> None:
-    """Raise InputError unless `out` may be (re)placed: absent, empty, or an earlier report."""
-    parent = out.absolute().parent
-    if not parent.is_dir():
-        raise InputError(f"out={out}: the folder {parent} does not exist")
-    if not os.access(parent, os.W_OK):
-        raise InputError(f"out={out}: the folder {parent} is not writable")
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise InputError(f"out={out}: is not a folder; choose another out=")
-    if out.is_dir() and any(out.iterdir()) and not _is_report(out):
-        raise InputError(f"out={out}: holds files that are not a report's; choose another out=")
-
-
-def _is_report(folder: Path) -> bool:
-    try:
-        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(marker, dict) and {"title", "provenance"} <= marker.keys()
-
-
-def _replace(temporary: Path, out: Path) -> None:
-    temporary.chmod(0o755)
-    if out.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".old", dir=out.absolute().parent))
-        out.rename(old / "report")
-        temporary.rename(out)
-        shutil.rmtree(old)
-    else:
-        temporary.rename(out)
 
 
 def _say(
@@ -273,6 +238,7 @@ def as_json(material: Material, found: results.Results, out: Path) -> dict[str, 
             for m, a in g.aggregates.items()
             for name, i in a.items()
         ],
+        "comparisons": tidy.records(tidy.comparisons(found)),
         "findings": [
             {"kind": f.kind, "text": f.text, "blocking": f.blocking, "command": f.command} for f in material.findings
         ],

@@ -12,7 +12,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -122,6 +122,12 @@ def problems(found: Iterable[Problem]) -> pd.DataFrame:
 
 def _frame(rows: Sequence[Sequence[Any]], columns: list[str], floats: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(floats, np.float64))
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the frame's rows as plain values for JSON, an unknown number as None."""
+    rows = cast("list[dict[str, Any]]", frame.to_dict("records"))
+    return [{name: None if value != value else value for name, value in row.items()} for row in rows]
 
 
 def csv_text(frame: pd.DataFrame) -> str:

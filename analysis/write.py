@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from analysis import results, scores, tidy
+from analysis.folder import write_marker
 from analysis.load import LoadedRun
 from analysis.page import Contents, render
 from analysis.table import Table
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from analysis.figure import Plot
     from analysis.report import Material
 
-MARKER = "report.json"
 ESTIMATES = ("known_hours", "hours")
 LATEST = 4e9  # seconds, far in the future: a later time is no time
 FORMATS = ("png", "pdf", "svg")
@@ -67,6 +67,7 @@ def write_report(
     for plot in drawn:
         for kind in FORMATS:
             (folder / "figures" / f"{plot.name}.{kind}").write_bytes(plot.save(kind))
+    write_marker(folder, title, dict(contents.provenance))
 
 
 def _draw(found: results.Results, runs: Sequence[LoadedRun]) -> list["Plot"]:
@@ -77,11 +78,9 @@ def _draw(found: results.Results, runs: Sequence[LoadedRun]) -> list["Plot"]:
 
 def _texts(c: Contents) -> dict[str, str]:
     """Return the text of every file but the figures, by its name."""
-    marker = {"title": c.title, "provenance": dict(c.provenance)}
     texts = {
         "index.html": render(c),
         "report.md": _markdown(c),
-        MARKER: json.dumps(marker, indent=1, ensure_ascii=False) + "\n",
         "aggregates.csv": tidy.csv_text(tidy.aggregates(c.results)),
         "per_task.csv": tidy.csv_text(tidy.per_task(c.results)),
         "comparisons.csv": tidy.csv_text(tidy.comparisons(c.results)),

@@ -260,11 +260,17 @@ def test_json_on_stdout_is_the_whole_output(capsys: pytest.CaptureFixture[str]) 
     assert data["tasks"] == ["atari_pong"] and data["aggregates"][0]["metric"] == "mean"
 
 
-def test_an_earlier_report_is_replaced_and_anything_else_is_kept() -> None:
-    assert report.main([*QUICK, "tasks=pong"]) == 0
-    Path("report/stray.txt").write_text("old")
+def test_of_an_earlier_report_nothing_is_left() -> None:
+    assert report.main([*QUICK, "tasks=pong,boxing", "--literature"]) == 0
+    Path("report/stray.txt").write_text("of a report that did not name its files yet")
+    marker = Path("report/report.json")
+    old = json.loads(marker.read_text())
+    marker.write_text(json.dumps({name: old[name] for name in ("title", "provenance")}))
     assert report.main([*QUICK, "tasks=pong"]) == 0
     assert not Path("report/stray.txt").exists()
+    assert report.main(["reps=200", "tasks=pong"]) == 0
+    assert report.main([*QUICK, "tasks=pong"]) == 0
+    assert list(Path("report/figures").iterdir()) == []
     assert [p.name for p in Path().iterdir() if p.name.startswith(".report")] == []
 
 
@@ -296,6 +302,8 @@ TIDY = "method,task,seed,frames,score\n"
         (["--reference"], "unknown reference '--no-figures'"),
         (["reps=5"], "reps=5: a whole number from 100 on"),
         (["reps=1e5"], "reps=1e5: a whole number"),
+        (["grid=."], "grid=.: names no grid"),
+        (["grid=.."], "grid=..: names no grid"),
         (["out="], "out= needs a value"),
         (["out=nowhere/report"], "does not exist"),
         (["out=runs"], "holds files that are not a report's"),
@@ -352,3 +360,54 @@ def test_help_names_every_setting_and_flag(capsys: pytest.CaptureFixture[str]) -
 
 def test_the_guards_ignored_settings_are_the_agents() -> None:
     assert set(NOT_IDENTITY) == guard.NOT_IDENTITY
+
+
+def test_files_of_your_own_stay_in_the_folder_and_are_never_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
+    write_study(Path("runs/demo"))
+    assert report.main(["grid=demo", *QUICK, "--literature"]) == 0
+    first = {str(p) for p in Path("report").rglob("*") if p.is_file()}
+    Path("report/notes.md").write_text("mine")
+    Path("report/tables/drafts").mkdir()
+    Path("report/tables/drafts/a.tex").write_text("mine too")
+    Path("report/link").symlink_to("nowhere")
+    assert report.main(["grid=demo", *QUICK]) == 0
+    assert Path("report/notes.md").read_text() == "mine" and Path("report/link").is_symlink()
+    assert Path("report/tables/drafts/a.tex").read_text() == "mine too"
+    assert sorted(p.name for p in Path().glob(".report*")) == []
+    marker = json.loads(Path("report/report.json").read_text())
+    assert {f"report/{name}" for name in marker["files"]} == first
+    Path("report/figures").mkdir(exist_ok=True)
+    mine = Path("report/figures/profile_human_normalised.png")
+    mine.write_text("my own picture")
+    before = Path("report/index.html").read_bytes()
+    assert report.main(["grid=demo", "reps=200"]) == 2
+    assert "figures/profile_human_normalised.png is not the earlier report's; move it" in capsys.readouterr().err
+    assert mine.read_text() == "my own picture" and Path("report/index.html").read_bytes() == before
+
+
+def test_json_holds_the_comparisons_that_the_csv_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    write_study(Path("runs/demo"))
+    assert report.main(["grid=demo", *QUICK, "--json"]) == 0
+    given, file = json.loads(capsys.readouterr().out)["comparisons"], rows("comparisons.csv")
+    assert given and len(given) == len(file)
+    for one, other in zip(given, file, strict=True):
+        assert {name: "" if value is None else str(value) for name, value in one.items()} == other
+
+
+def test_a_score_over_more_evaluations_than_there_are_is_said() -> None:
+    write_study(Path("runs/few"), tasks=("atari_pong",))
+    assert report.main(["grid=few", *QUICK, "last=5"]) == 0
+    text = "last=5: 4 of 4 finished runs have only 4 evaluations; all of them count"
+    assert text in Path("report/report.md").read_text()
+    assert report.main(["grid=few", *QUICK, "last=4"]) == 0
+    assert "have only" not in Path("report/report.md").read_text()
+
+
+def test_a_run_folder_that_lies_elsewhere_is_read_through_its_link() -> None:
+    keys = write_study(Path("runs/far"), tasks=("atari_pong",))
+    folder = keys[0].folder(Path("runs/far"))
+    folder.rename("moved")
+    folder.symlink_to(Path("moved").absolute())
+    assert report.main(["grid=far", *QUICK]) == 0
+    assert {r["state"] for r in rows("coverage.csv")} == {"done"}
+    assert report.main(["grid=far", *QUICK, "--json"]) == 0

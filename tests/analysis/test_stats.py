@@ -2,6 +2,7 @@
 
 import json
 import math
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,17 @@ def test_a_ragged_iqm_counts_every_task_the_same() -> None:
 def test_a_ragged_iqm_is_the_iqm_of_tasks_repeated_to_one_length(runs: list[list[float]]) -> None:
     common = math.lcm(*map(len, runs))
     assert stats.iqm(runs) == pytest.approx(stats.iqm([task * (common // len(task)) for task in runs]), abs=1e-12)
+
+
+def test_an_iqm_of_sizes_without_a_common_multiple_that_an_integer_holds() -> None:
+    sizes = [2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53]  # their product exceeds 2**64
+    runs = [[float((7 * k + n) % 13) for k in range(n)] for n in sizes]
+    weights = sorted((value, Fraction(1, len(task))) for task in runs for value in task)
+    low, high, place, total = Fraction(len(runs), 4), Fraction(3 * len(runs), 4), Fraction(0), Fraction(0)
+    for value, weight in weights:
+        total += Fraction(value) * max(Fraction(0), min(place + weight, high) - max(place, low))
+        place += weight
+    assert stats.iqm(runs) == pytest.approx(float(total / (high - low)), rel=1e-12)
 
 
 @given(st.lists(st.lists(st.floats(-5, 5), min_size=2, max_size=2), min_size=1, max_size=5), st.integers(0, 2**31))
