@@ -11,6 +11,7 @@ from typing import Any
 
 from agent.config import ConfigError
 from agent.lease import Lease
+from agent.record import read_plan
 from harness import hours, jobenv, packing, pool, profiles, snapshot, submit
 from harness.command import Command, Flag, counted, run
 from harness.diagnose import Retry
@@ -200,6 +201,8 @@ def launch(command: Command) -> int:
         check_same(study, runs)
         code_tree, files = snapshot.describe(leave_out=[runs_folder(command)])  # now, not before a wait for the lock
         tree = asdict(code_tree)
+        if read_plan(study.path) is None:  # a plan names the code that its first runs get, so that must be there
+            snapshot.freeze(study.code, code_tree, files)
         write_plan(study, grid.source, runs, tree, lambda fresh: hours.estimate(fresh, rates, order.largest))
         recover(study)
         missing, view = _missing(study, runs)

@@ -225,7 +225,9 @@ def _on_slurm(run: Planned, folder: RunDir, where: Where, snapshot: Snapshot | N
     if where.job_id is None:
         fresh = _submitting(where.launch)
         state = State.QUEUED if fresh else State.PLANNED
-        return RunState(run, state, status, where, attempt, note="being submitted" if fresh else "was not submitted")
+        return RunState(
+            run, state, status, where, attempt, note="being submitted" if fresh else "its submission did not finish"
+        )
     job = job_of(where, snapshot)
     phase = job.phase if job else Phase.UNKNOWN
     ours = attempt.get("launch") == where.launch.id and attempt.get("restart", 0) >= (job.restarts if job else 0)

@@ -350,3 +350,27 @@ def test_code_edited_while_a_launch_waits_for_its_study_is_frozen_as_it_is_then(
     assert code.name == snapshot.describe()[0].code_tree
     assert (code / "agent" / "note.txt").read_text() == "edited\n"
     wait_for(lambda: set(states(grid, tmp_path / "runs", capsys).values()) == {"done"})
+
+
+def test_a_plan_names_the_code_that_its_first_runs_get_even_where_the_code_changes_as_it_is_copied(
+    tree: Path, grid: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freeze = snapshot.freeze
+
+    note = tree / "agent" / "note.txt"
+    note.write_text("as it was described\n")
+
+    def edit_first(*words: Any) -> Path:
+        note.write_text("edited\n")
+        return freeze(*words)
+
+    monkeypatch.setattr(snapshot, "freeze", edit_first)
+    words = [f"grid={grid}", f"runs={tmp_path / 'runs'}", "seeds=1", "methods=dreamerv3"]
+    assert launch.main(words) == 1
+    assert "the code was changed while it was being copied; run the same command again" in capsys.readouterr().err
+    study = Study(tmp_path / "runs" / "tiny")
+    assert not (study.path / "plan.json").exists()
+    assert launch.main(words) == 0
+    assert "the code has changed since this study began" not in capsys.readouterr().out
+    (code,) = study.code.iterdir()
+    assert study.plan()["code"]["code_tree"] == code.name == snapshot.describe()[0].code_tree
