@@ -52,14 +52,15 @@ class Finding:
 def check(study: LoadedStudy, runs: Sequence[LoadedRun], grid: str, extra_words: str = "") -> list[Finding]:
     """Return the findings about the selected runs of a study, blocking ones first."""
     done = [run for run in runs if run.state == "done"]
+    settings = str((study.plan or {}).get("settings") or "")
     shown = [run for run in runs if run.state != "damaged" and len(run.scores.frames)]  # in learning curves at least
     found = [
         *_units(shown),
         *_configurations(study, shown),
         *_code(shown),
         *_budgets(done),
-        *_pairs(runs, grid, extra_words),
-        *_missing(runs, grid, extra_words),
+        *_pairs(runs, grid, extra_words, settings),
+        *_missing(runs, grid, extra_words, settings),
         *_packages(shown),
     ]
     return sorted(found, key=lambda finding: not finding.blocking)
@@ -171,7 +172,7 @@ def mixed(study: LoadedStudy, runs: Iterable[LoadedRun]) -> set[tuple[str, str]]
     return {cell for cell, found in kinds.items() if len(found) > 1}
 
 
-def _pairs(runs: Sequence[LoadedRun], grid: str, words: str) -> list[Finding]:
+def _pairs(runs: Sequence[LoadedRun], grid: str, words: str, settings: str) -> list[Finding]:
     methods = sorted({run.key.method for run in runs})
     done = {run.key for run in runs if run.state == "done"}
     lacking: list[RunKey] = []
@@ -184,10 +185,10 @@ def _pairs(runs: Sequence[LoadedRun], grid: str, words: str) -> list[Finding]:
     details = [f"{_name(key)}: {states.get(key, 'missing')}" for key in lacking]
     number = f"{len(lacking)} {'runs have' if len(lacking) > 1 else 'run has'}"
     text = f"methods were not run on the same seeds: {number} no finished counterpart"
-    return [Finding("unpaired", text, True, fill_command(lacking, runs, grid, words), details)]
+    return [Finding("unpaired", text, True, fill_command(lacking, runs, grid, words, settings), details)]
 
 
-def _missing(runs: Sequence[LoadedRun], grid: str, words: str) -> list[Finding]:
+def _missing(runs: Sequence[LoadedRun], grid: str, words: str, settings: str) -> list[Finding]:
     """Everything not finished, by state: failed runs matter most, since their absence can bias what remains."""
     open_runs = [run for run in runs if run.state != "done"]
     if not open_runs:
@@ -200,20 +201,24 @@ def _missing(runs: Sequence[LoadedRun], grid: str, words: str) -> list[Finding]:
     reasons = Counter(str(run.summary["reason"]) for run in open_runs if run.summary["reason"])
     details = [f"{n} × {reason}" for reason, n in reasons.most_common(SHOWN)]
     keys = [run.key for run in open_runs]
-    return [Finding("missing", text, False, fill_command(keys, runs, grid, words), details)]
+    return [Finding("missing", text, False, fill_command(keys, runs, grid, words, settings), details)]
 
 
-def fill_command(keys: Sequence[RunKey], runs: Sequence[LoadedRun], grid: str, words: str = "") -> str:
+def fill_command(
+    keys: Sequence[RunKey], runs: Sequence[LoadedRun], grid: str, words: str = "", settings: str = ""
+) -> str:
     """Return what fills a gap: `launch` for runs that never began, `resubmit` for the others, one after the other.
 
-    Selectors are the shortest that cover the keys; neither command runs again what is finished.
+    Selectors are the shortest that cover the keys, after `words`; `launch` repeats the `settings` that the study was
+    planned with, too. Neither command runs again what is finished.
     """
     states = {run.key: run.state for run in runs}
     fresh = [key for key in keys if states.get(key, "missing") in ("missing", "planned")]
     new = set(fresh)
     begun = [key for key in keys if key not in new]
     commands = [(module, found) for module, found in (("launch", fresh), ("resubmit", begun)) if found]
-    return " && ".join(_command(module, found, runs, grid, words) for module, found in commands)
+    settled = {"launch": f"{words} {settings}".strip(), "resubmit": words}
+    return " && ".join(_command(module, found, runs, grid, settled[module]) for module, found in commands)
 
 
 def _command(module: str, keys: Sequence[RunKey], runs: Sequence[LoadedRun], grid: str, words: str) -> str:

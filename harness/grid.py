@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import re
+import shlex
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -174,6 +175,13 @@ def configure(grid: Grid, command: Command) -> Grid:
     if "pack.mode" in settings:
         grid = replace(grid, pack_mode=parse_pack_mode(settings["pack.mode"]))
     return _override(grid, command.agent)
+
+
+def shaping(command: Command) -> str:
+    """Return the words of a command line that say what its runs are: all but selectors and axes, which name them."""
+    pairs = [("preset", command.settings["preset"])] if "preset" in command.settings else []
+    pairs += [(f"agent.{key}", text) for key, text in command.agent.items() if not ("," in text and is_scalar(key))]
+    return " ".join(f"{key}={shlex.quote(value)}" for key, value in pairs)
 
 
 def _select_tasks(grid: Grid, text: str) -> Grid:

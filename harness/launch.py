@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from harness import hours, jobenv, packing, pool, profiles, snapshot, submit
 from harness.command import Command, Flag, counted, run
 from harness.diagnose import Retry
 from harness.environments import check_environments
-from harness.grid import Grid, Run, configure, expand
+from harness.grid import Grid, Run, configure, expand, shaping
 from harness.grid_file import load_grid
 from harness.packing import Pack
 from harness.plan import check_same, check_writable, write_configs, write_plan
@@ -203,7 +204,8 @@ def launch(command: Command) -> int:
         tree = asdict(code_tree)
         if read_plan(study.path) is None:  # a plan names the code that its first runs get, so that must be there
             snapshot.freeze(study.code, code_tree, files)
-        write_plan(study, grid.source, runs, tree, lambda fresh: hours.estimate(fresh, rates, order.largest))
+        cost = functools.partial(hours.estimate, rates=rates, pack=order.largest)
+        write_plan(study, grid.source, runs, tree, cost, shaping(command))
         recover(study)
         missing, view = _missing(study, runs)
         order = plan_order(study, grid, command, missing)

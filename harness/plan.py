@@ -96,15 +96,18 @@ def write_plan(
     runs: Sequence[Run],
     code: Mapping[str, Any],
     cost: Callable[[Sequence[Run]], Estimate] = lambda runs: Estimate(unknown=len(runs)),
+    settings: str = "",
 ) -> None:
     """Write the plan, or add to it the runs it does not have yet; what it has of runs is never changed.
 
-    Its `estimate` holds the device-hours that all its runs were expected to take when they were planned.
+    Its `settings` are the words that shaped its first runs, which a command that launches what is missing must repeat;
+    its `estimate` holds the device-hours that all its runs were expected to take when they were planned.
     """
     plan = read_plan(study.path) or {
         "format": FORMAT,
         "study": study.name,
         "grid": source,
+        "settings": settings,
         "created": time.time(),
         "code": dict(code),
         "runs": [],

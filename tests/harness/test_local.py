@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -306,6 +307,22 @@ def test_a_run_whose_folder_was_removed_is_launched_again(
     assert launch.main(words) == 0
     assert (gone / "result.json").is_file()
     assert set(states(grid, runs, capsys).values()) == {"done"}
+
+
+def test_a_plan_keeps_the_settings_that_shaped_it_and_with_them_more_is_launched(
+    tree: Path, grid: str, tmp_path: Path, capsys: Capture
+) -> None:
+    runs = tmp_path / "runs"
+    words = [f"grid={grid}", f"runs={runs}", "methods=dreamerv3", "jobs=2"]
+    given = ["agent.actent=0.1", "agent.run.eval_episodes=2,3", "agent.env.atari.noops=0", "preset=catch,debug"]
+    assert launch.main([*words, *given, "seeds=1"]) == 0
+    settings = Study(runs / "tiny").plan()["settings"]
+    assert shlex.split(settings) == ["preset=catch,debug", "agent.actent=0.1", "agent.env.atari.noops=0"]
+    assert launch.main([*words, "seeds=2", "agent.run.eval_episodes=2,3"]) == 2
+    assert "actent: 0.1 → " in capsys.readouterr().err
+    assert launch.main([*words, "seeds=2", "agent.run.eval_episodes=2,3", *shlex.split(settings)]) == 0
+    assert len(Study(runs / "tiny").planned()) == 4
+    assert Study(runs / "tiny").plan()["settings"] == settings
 
 
 def test_a_command_that_lost_its_study_starts_no_pool(
