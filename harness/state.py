@@ -76,12 +76,19 @@ class RunState:
     @property
     def steps_per_s(self) -> float:
         """Environment steps per second, evaluations included, of the attempt that runs; 0 while unknown."""
-        status = self.status or NO_STATUS
-        if self.state is not State.RUNNING or status.heartbeat <= status.started:
+        status, (made, elapsed) = self.status or NO_STATUS, self.worked
+        if self.state is not State.RUNNING or elapsed <= 0:
             return 0.0
-        made = status.env_steps - int(self.attempt.get("env_steps_before", 0))
-        elapsed = status.heartbeat - status.started
         return made / elapsed if elapsed > 30 and made > 0 else status.env_steps_per_s
+
+    @property
+    def worked(self) -> tuple[int, float]:
+        """Environment steps and seconds of its last attempt, whatever it spent them on; 0 where they are not known."""
+        status = self.status or NO_STATUS
+        known = self.attempt or status.attempt <= 1
+        if self.state not in (State.RUNNING, State.DONE) or not known or status.heartbeat <= status.started:
+            return 0, 0.0
+        return status.env_steps - int(self.attempt.get("env_steps_before", 0)), status.heartbeat - status.started
 
     @property
     def eta_s(self) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from harness.command import counted
@@ -13,6 +13,7 @@ from harness.state import Overview, RunState, State
 
 ORDER = ("done", "running", "queued", "unknown", "planned")
 LINES = 24  # of a traceback
+KNOWN_AFTER_S = 30  # of work
 METHODS_BESIDE = 4
 STYLES = {"done": "green", "running": "cyan", "queued": "dim", "planned": "dim", "unknown": "yellow"}
 
@@ -89,17 +90,41 @@ def summary(states: Sequence[RunState]) -> str:
 
 
 def time_left(states: Sequence[RunState]) -> float | None:
-    """Return seconds until all unfinished runs are done at the speed of those running, None while that is unknown.
+    """Return seconds until all unfinished runs are done, None while nothing runs or little is known of their speed.
 
-    A run that has not begun counts as long as the others are on average.
+    A run is taken to be as fast as those of its task were so far, compilation and evaluations included, or, before any,
+    as all; one that has not begun counts as long as the others are on average.
     """
     totals = [s.status.total_env_steps for s in states if s.status and s.status.total_env_steps]
-    speed = sum(state.steps_per_s for state in states)
-    if not totals or speed <= 0:
+    live = [state for state in states if state.live]
+    running = sum(state.state is State.RUNNING for state in live)
+    steps, seconds = _worked(states)
+    if not totals or not running or steps <= 0 or seconds < KNOWN_AFTER_S:
         return None
-    mean = sum(totals) / len(totals)
-    open_runs = [state for state in states if state.live]
-    return sum((1 - progress(s)) * ((s.status.total_env_steps if s.status else 0) or mean) for s in open_runs) / speed
+    mean, left = sum(totals) / len(totals), 0.0
+    for task, members in _by_task(live).items():
+        own_steps, own_seconds = _worked([state for state in states if state.run.key.task == task])
+        pace = own_seconds / own_steps if own_steps and own_seconds >= KNOWN_AFTER_S else seconds / steps
+        left += pace * sum((1 - progress(s)) * ((s.status.total_env_steps if s.status else 0) or mean) for s in members)
+    return left / max(running, min(_slots(live), len(live)))
+
+
+def _worked(states: Iterable[RunState]) -> tuple[int, float]:
+    work = [state.worked for state in states]
+    return sum(steps for steps, _ in work), sum(seconds for _, seconds in work)
+
+
+def _by_task(states: Iterable[RunState]) -> dict[str, list[RunState]]:
+    found: dict[str, list[RunState]] = {}
+    for state in states:
+        found.setdefault(state.run.key.task, []).append(state)
+    return found
+
+
+def _slots(live: Iterable[RunState]) -> int:
+    """Return how many runs the local pools have at once, also at a moment at which one takes another's place."""
+    launches = {s.where.launch.id: s.where.launch for s in live if s.where and s.where.launch.local}
+    return sum(int(a.data["jobs_at_once"] or 1) * max(map(len, a.packs), default=1) for a in launches.values())
 
 
 def ends(states: Sequence[RunState]) -> list[str]:

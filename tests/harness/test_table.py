@@ -1,13 +1,16 @@
 """The table of a study, and what it says to do next."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from agent.reasons import Reason
 from agent.record import RunKey, Status
 from harness.diagnose import Diagnosis
 from harness.hours import Spent
-from harness.state import Overview, RunState, State
-from harness.study import Planned
+from harness.state import Overview, RunState, State, Where
+from harness.study import Launch, Planned
 from harness.table import cell, cost, duration, ends, next_command, rich_table, summary, time_left
 
 TRACE = "Traceback (most recent call last):\n" + "".join(f"  line {k}\n" for k in range(40)) + "ValueError: no\n"
@@ -40,10 +43,43 @@ def test_a_cell_counts_states_and_shows_how_far_running_runs_are() -> None:
     assert text.index("done") < text.index("running") < text.index("queued") < text.index("gpu_oom")
 
 
+def worked(seed: int, state: State, steps: int, seconds: float, *, task: str = "catch", before: int = 0) -> RunState:
+    status = Status(
+        env_steps=steps, total_env_steps=1000, started=5.0, heartbeat=5.0 + seconds, attempt=1 + bool(before)
+    )
+    attempt = {"env_steps_before": before} if before else {}
+    return RunState(Planned(RunKey(task, "dreamerv3", seed), "hash"), state, status, attempt=attempt)
+
+
+def test_the_time_left_is_at_the_pace_of_all_that_ran() -> None:
+    assert time_left([]) is None
+    assert time_left([DONE, QUEUED]) is None  # nothing runs
+    assert time_left([worked(0, State.RUNNING, 10, 29.0)]) is None  # little is known
+    done, young = worked(0, State.DONE, 1000, 100.0), worked(1, State.RUNNING, 0, 20.0)
+    assert time_left([done, young, QUEUED]) == pytest.approx((1000 + 1000) * 0.12)
+    assert time_left([done, young, young, QUEUED]) == pytest.approx((1000 + 1000 + 1000) * 0.14 / 2)
+    resumed = worked(2, State.RUNNING, 900, 50.0, before=800)
+    assert time_left([resumed]) == pytest.approx(100 * 0.5)
+    slow = worked(3, State.RUNNING, 100, 100.0, task="atari_pong")
+    assert time_left([done, worked(1, State.RUNNING, 500, 50.0), slow]) == pytest.approx((500 * 0.1 + 900 * 1.0) / 2)
+    fresh = worked(4, State.RUNNING, 0, 10.0, task="atari_boxing")
+    assert time_left([done, fresh]) == pytest.approx(1000 * 0.11)
+    elsewhere = replace(done, status=replace(done.status or Status(), attempt=2))  # its earlier attempts are not read
+    assert time_left([elsewhere, slow]) == pytest.approx(900 * 1.0)
+
+
+def test_a_local_pool_keeps_its_places_while_one_run_takes_another_ones() -> None:
+    launch = Launch(Path("launches/1"), {"profile": {"kind": "local"}, "jobs_at_once": 2, "packs": [{"runs": ["a"]}]})
+    between = replace(worked(0, State.RUNNING, 500, 50.0), where=Where(launch, 0, None))
+    waiting = replace(QUEUED, where=Where(launch, 1, None))
+    assert time_left([between, waiting, waiting]) == pytest.approx((500 + 2000) * 0.1 / 2)
+    assert time_left([between]) == pytest.approx(500 * 0.1)
+
+
 def test_the_summary_counts_all_steps_and_the_time_left() -> None:
-    assert time_left([DONE, RUNNING, QUEUED]) == (500 + 1000) / 2.0
+    states = [worked(0, State.DONE, 1000, 500.0), worked(1, State.RUNNING, 500, 250.0), QUEUED]
     line = "3 runs: 1 done, 1 running, 1 queued (50% of all steps, about 12 min at the present pace)"
-    assert summary([DONE, RUNNING, QUEUED]) == line
+    assert summary(states) == line
     assert summary([]) == "no runs"
 
 
