@@ -24,6 +24,8 @@ def check_out(out: Path) -> None:
         raise InputError(f"out={out}: the folder {parent} is not writable")
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise InputError(f"out={out}: is not a folder; choose another out=")
+    if Path.cwd().is_relative_to(out.resolve()):
+        raise InputError(f"out={out}: is the folder this command runs in, or around it, and would be replaced under it")
     if out.is_dir() and any(out.iterdir()) and _marker(out) is None:
         raise InputError(f"out={out}: holds files that are not a report's; choose another out=")
 

@@ -88,7 +88,8 @@ class RunState:
         known = self.attempt or status.attempt <= 1
         if self.state not in (State.RUNNING, State.DONE) or not known or status.heartbeat <= status.started:
             return 0, 0.0
-        return status.env_steps - int(self.attempt.get("env_steps_before", 0)), status.heartbeat - status.started
+        made = status.env_steps - int(self.attempt.get("env_steps_before", 0))
+        return max(0, made), status.heartbeat - status.started  # less than 0 while it repeats what a crash has lost
 
     @property
     def eta_s(self) -> float | None:

@@ -306,6 +306,8 @@ TIDY = "method,task,seed,frames,score\n"
         (["grid=.."], "grid=..: names no grid"),
         (["out="], "out= needs a value"),
         (["out=nowhere/report"], "does not exist"),
+        (["out=."], "out=.: is the folder this command runs in"),
+        (["out=.."], "out=..: is the folder this command runs in, or around it"),
         (["out=runs"], "holds files that are not a report's"),
         (["out=good.csv"], "is not a folder"),
         (["extra=absent.csv"], "absent.csv: cannot be read"),

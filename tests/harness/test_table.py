@@ -60,6 +60,9 @@ def test_the_time_left_is_at_the_pace_of_all_that_ran() -> None:
     assert time_left([done, young, young, QUEUED]) == pytest.approx((1000 + 1000 + 1000) * 0.14 / 2)
     resumed = worked(2, State.RUNNING, 900, 50.0, before=800)
     assert time_left([resumed]) == pytest.approx(100 * 0.5)
+    behind = worked(2, State.RUNNING, 700, 50.0, before=800)
+    assert time_left([behind]) is None
+    assert time_left([behind, done]) == pytest.approx(300 * 0.15)
     slow = worked(3, State.RUNNING, 100, 100.0, task="atari_pong")
     assert time_left([done, worked(1, State.RUNNING, 500, 50.0), slow]) == pytest.approx((500 * 0.1 + 900 * 1.0) / 2)
     fresh = worked(4, State.RUNNING, 0, 10.0, task="atari_boxing")
