@@ -3,14 +3,14 @@
     python -m tests.benchmarks.gpu [--json FILE] [--budget-s 540] [--tiny]
 
 Prints a table: milliseconds per update of one run and per run-update of a pack of ten, evaluation, and from them
-GPU-hours for 260 runs of Atari 100k. What the budget has no time left to begin is named as not measured. `--tiny` goes
-the same way with the smallest model on whatever device there is: its numbers mean nothing.
+GPU-hours for 260 runs of Atari 100k; then where an update's time goes on the device. What the budget has no time left
+to begin is named as not measured, what failed as failed; the file is whole after each measurement. `--tiny` goes the
+same way with the smallest model on whatever device there is: its numbers mean nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -26,17 +26,20 @@ NOT_MEASURED = "not measured"
 
 def plan(tiny: bool) -> dict[str, Callable[..., dict[str, Any]]]:
     """Return the measurements by name, the most telling first."""
-    from tests.benchmarks import measures
+    from tests.benchmarks import device_time, measures
 
     preset, many = ("debug", 2) if tiny else ("atari100k", 10)
     update = partial(measures.update, preset=preset, repeats=3)
     task, short = ("catch", {}) if tiny else ("atari_pong", {"env.atari.length": 2000})
     evaluation = partial(measures.evaluation, preset=preset, task=task, episodes=10, **short)
+    where = partial(device_time.measure, preset=preset, precision="float32", updates=5)
     return {
         f"update float32 p={many}": partial(update, precision="float32", pack=many),
         "update float32 p=1": partial(update, precision="float32", pack=1),
         f"evaluation p={many}": partial(evaluation, pack=many),
+        "device time p=1": lambda calibration: where(pack=1),
         f"update bfloat16 p={many}": partial(update, precision="bfloat16", pack=many),
+        f"device time p={many}": lambda calibration: where(pack=many),
         "policy p=1": partial(measures.policy, preset=preset, pack=1),
     }
 
@@ -47,10 +50,11 @@ def grid_hours(rows: dict[str, dict[str, Any]]) -> float | None:
     Updates and evaluations follow each other; environment steps of training are hidden behind updates. An evaluation's
     steps per second are those of all the pack's environments together.
     """
+    made = {name: row for name, row in rows.items() if "error" not in row}
     update = next(
-        (row for name, row in rows.items() if name.startswith("update float32 p=") and name[-3:] != "p=1"), None
+        (row for name, row in made.items() if name.startswith("update float32 p=") and name[-3:] != "p=1"), None
     )
-    evaluation = next((row for name, row in rows.items() if name.startswith("evaluation")), None)
+    evaluation = next((row for name, row in made.items() if name.startswith("evaluation")), None)
     if update is None or evaluation is None:
         return None
     learning_s = UPDATES * update["ms_per_run_update"] / 1e3
@@ -64,7 +68,11 @@ def table(rows: dict[str, dict[str, Any]], names: list[str], device: str, tiny: 
     for name in names:
         row = rows.get(name)
         value = NOT_MEASURED
-        if row is not None and "ms_per_run_update" in row:
+        if row is not None and "error" in row:
+            value = f"failed: {row['error']}"
+        elif row is not None and "busy_ms" in row:
+            value = f"{row['busy_ms']:8.2f} ms busy of {row['traced_ms']:.2f} while traced, {row['ms']:.2f} untraced"
+        elif row is not None and "ms_per_run_update" in row:
             value = f"{row['ms_per_run_update']:8.2f} ms per run-update, {row['memory_bytes'] / 1e9:.1f} GB"
         elif row is not None and "env_steps_per_s" in row:
             value = f"{row['env_steps_per_s']:8.0f} env steps/s, {row['episodes_per_min']:.0f} episodes/min"
@@ -77,7 +85,7 @@ def table(rows: dict[str, dict[str, Any]], names: list[str], device: str, tiny: 
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure and print; 2 where there is no GPU and `--tiny` was not asked for."""
+    """Measure and print; 1 where a measurement failed, 2 where there is no GPU and `--tiny` was not asked for."""
     title = (__doc__ or "").split("\n")[0]
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.gpu", description=title)
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -88,28 +96,27 @@ def main(argv: list[str] | None = None) -> int:
 
     import jax
 
-    from tests.benchmarks.__main__ import machine
+    from tests.benchmarks.device_time import shown
+    from tests.benchmarks.record import Record
     from tests.benchmarks.timing import Calibration
 
     if jax.default_backend() == "cpu" and not given.tiny:
         print("JAX found no GPU; --tiny shows the way on a CPU", file=sys.stderr)
         return 2
-    rows: dict[str, dict[str, Any]] = {}
+    record = Record("python -m tests.benchmarks.gpu", sys.argv[1:] if argv is None else argv, given.json)
     planned, calibration = plan(given.tiny), Calibration()
     for name, work in planned.items():
         # A measurement that needs as long as the longest before it should still end within the budget.
-        longest = max((row["took_s"] for row in rows.values()), default=0.0)
+        longest = max((row["took_s"] for row in record.rows.values()), default=0.0)
         if time.monotonic() - began + longest > given.budget_s:
             break
-        print(name, file=sys.stderr, flush=True)
-        start = time.monotonic()
-        rows[name] = work(calibration)
-        rows[name]["took_s"] = time.monotonic() - start
-    print(table(rows, list(planned), machine()["device"], given.tiny))
-    if given.json:
-        result = {"machine": machine(), "tiny": given.tiny, "benchmarks": rows, "gpu_hours": grid_hours(rows)}
-        given.json.write_text(json.dumps(result, indent=1) + "\n")
-    return 0
+        record.make(name, partial(work, calibration))
+    record.save(tiny=given.tiny, gpu_hours=grid_hours(record.rows))
+    print(table(record.rows, list(planned), record.content["machine"]["device"], given.tiny))
+    for row in record.rows.values():
+        if "by_kind" in row:
+            print(f"\n{shown(row, 12)}")
+    return 1 if record.failed else 0
 
 
 if __name__ == "__main__":

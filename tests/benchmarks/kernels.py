@@ -44,8 +44,9 @@ FREE = {
 
 
 class Instruction(NamedTuple):
-    """One line of an optimised program: what it does, and the text after its type."""
+    """One line of an optimised program: its name, what it does, and the text after its type."""
 
+    name: str
     opcode: str
     text: str
 
@@ -86,10 +87,10 @@ def read_program(text: str) -> tuple[dict[str, list[Instruction]], str]:
             name = header[2]
             computations[name] = []
             entry = name if header[1] else entry
-        found = re.match(r"\s+(?:ROOT )?%?[\w.\-]+ = (.*)$", line)
+        found = re.match(r"\s+(?:ROOT )?%?([\w.\-]+) = (.*)$", line)
         if found and name:
-            rest = _after_type(found[1])
-            computations[name].append(Instruction(rest.split("(", 1)[0], rest))
+            rest = _after_type(found[2])
+            computations[name].append(Instruction(found[1], rest.split("(", 1)[0], rest))
     return computations, entry
 
 
@@ -108,7 +109,7 @@ def _after_type(text: str) -> str:
 def count(computations: dict[str, list[Instruction]], name: str) -> int:
     """Return the kernels that a computation launches. Raises ValueError for a loop of unknown length."""
     total = 0
-    for opcode, text in computations[name]:
+    for _, opcode, text in computations[name]:
         if opcode == "while":
             trips = re.search(r'known_trip_count":\{"n":"(\d+)"', text)
             if trips is None:

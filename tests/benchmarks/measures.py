@@ -129,7 +129,7 @@ def short_run(calibration: Calibration, preset: str, steps: int) -> Row:
         code = train.main([*given, "--jax.compilation_cache", "off"])
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
         if code or not (Path(folder) / "run" / "result.json").exists():
-            raise SystemExit(f"the run did not end well: exit code {code}")
+            raise RuntimeError(f"the run did not end well: exit code {code}")
     return {
         "ms": 1e3 * seconds, "cpu_ms": 1e3 * cpu, "env_steps": steps, "calibration_ms": 1e3 * reference,
         "relative": seconds / reference,

@@ -7,6 +7,7 @@ import pytest
 
 from tests.benchmarks import __main__ as command
 from tests.benchmarks import gpu, timing
+from tests.benchmarks.record import Record
 from tests.benchmarks.suite import benchmarks
 
 
@@ -38,16 +39,39 @@ def test_without_a_gpu_the_gpu_benchmark_says_so(capsys):
     assert "no GPU" in capsys.readouterr().err
 
 
+def test_a_measurement_that_fails_is_named_and_loses_none_of_the_others(tmp_path, capsys):
+    def failing():
+        raise MemoryError("out of memory\nwhile trying to allocate")
+
+    record = Record("python -m here", ["--json", "FILE"], tmp_path / "made.json")
+    record.make("good", lambda: {"ms": 1.0})
+    record.make("bad", failing)
+    stored = json.loads((tmp_path / "made.json").read_text())
+    assert stored["benchmarks"]["good"]["ms"] == 1.0
+    assert stored["benchmarks"]["bad"]["error"] == "MemoryError: out of memory"
+    assert stored["command"] == "python -m here --json FILE" and record.failed == ["bad"]
+    assert "in failing" in capsys.readouterr().err
+    assert "failed: MemoryError" in gpu.table(record.rows, ["bad"], "gpu", False)
+
+
+def test_a_failed_measurement_gives_no_hours():
+    rows = {"update float32 p=10": {"error": "MemoryError"}, "evaluation p=10": {"env_steps_per_s": 10_000.0}}
+    assert gpu.grid_hours(rows) is None
+
+
 @pytest.mark.slow
 def test_the_tiny_gpu_benchmark_takes_the_same_way_on_any_device(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(timing, "SIDE", 64)
     monkeypatch.setattr(timing, "IMAGES", 1)
     assert gpu.main(["--tiny", "--json", str(tmp_path / "gpu.json")]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("TINY") and printed.rstrip().endswith(gpu.NOT_MEASURED)
+    first = printed.split("\n\n")[0]
+    assert first.startswith("TINY") and first.endswith(gpu.NOT_MEASURED)
     result = json.loads((tmp_path / "gpu.json").read_text())
     assert list(result["benchmarks"]) == list(gpu.plan(tiny=True))
-    assert all(row["relative"] > 0 for row in result["benchmarks"].values())
+    for row in result["benchmarks"].values():
+        assert row["busy_ms" if "by_kind" in row else "relative"] > 0
+    assert "by place" in printed
 
 
 @pytest.mark.gpu
