@@ -34,7 +34,7 @@ OPTIONS = {"xla_llvm_disable_expensive_passes": True, "xla_backend_optimization_
 # as one kernel each, though the library may take two.
 CUBLAS = {**OPTIONS, "xla_gpu_enable_triton_gemm": False}
 # Kernels per update and run of atari100k, by the size of the pack: more of them are a step back, and exit code 1.
-BOUNDS = {1: 3000, 8: 400}
+BOUNDS = {1: 2700, 8: 360}
 # In the plugin's folder: XLA's compiler, and NVIDIA's assembler and library that it calls.
 PLUGIN, TOOLS = "jax_plugins/xla_cuda12", "nvidia/cuda_nvcc"
 FREE = {
