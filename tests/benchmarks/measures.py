@@ -33,13 +33,23 @@ def queued() -> int:
     return 1 if jax.default_backend() == "cpu" else 20
 
 
-def update(calibration: Calibration, preset: str, precision: str, pack: int, repeats: int = 5) -> Row:
-    """Time a pack's update, replay sampling included; memory is the compiler's, and the peak where it is counted."""
+def update(
+    calibration: Calibration,
+    preset: str,
+    precision: str,
+    pack: int,
+    repeats: int = 5,
+    options: dict[str, str] | None = None,
+) -> Row:
+    """Time a pack's update, replay sampling included; memory is the compiler's, and the peak where it is counted.
+
+    `options` are the compiler's.
+    """
     config, spec = workload(preset, **{"jax.precision": precision})
     programs = short_programs(config, spec)
     state, carry, buffers, transitions = pack_of(config, programs, pack)
     began = time.perf_counter()
-    step = update_function(programs, pack).lower(state, carry, buffers, transitions).compile()
+    step = update_function(programs, pack).lower(state, carry, buffers, transitions).compile(compiler_options=options)
     compile_s, memory, calls = time.perf_counter() - began, step.memory_analysis(), queued()
 
     def work() -> Any:
