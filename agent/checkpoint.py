@@ -7,7 +7,6 @@ written once and never changed; a chunk that no index names is left from an inte
 from __future__ import annotations
 
 import contextlib
-import io
 import shutil
 import threading
 import zipfile
@@ -18,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from agent.files import RecordError, read_json, write_bytes, write_json
+from agent.files import RecordError, read_json, replacing, write_json
 
 INDEX = "latest.json"
 FORMAT = 1
@@ -72,10 +71,10 @@ def save(folder: Path, snapshot: Snapshot) -> list[list[Any]]:
     chunks = list(snapshot.chunks)
     if snapshot.chunk_rounds:
         name = f"replay/{snapshot.chunk_start:09d}.npz"
-        write_bytes(folder / name, _packed(snapshot.chunk, compress=True))
+        _write(folder / name, snapshot.chunk, compress=True)
         chunks.append([name, snapshot.chunk_start, snapshot.chunk_rounds])
     state = f"state-{snapshot.values['env_steps']:09d}-{snapshot.values['attempt']}.npz"
-    write_bytes(folder / state, _packed(snapshot.arrays, compress=False))
+    _write(folder / state, snapshot.arrays, compress=False)
     write_json(folder / INDEX, {"format": FORMAT, "state": state, "chunks": chunks, **snapshot.values})
     for old in folder.glob("state-*.npz"):
         if old.name != state:
@@ -104,10 +103,10 @@ def drop_replay(folder: Path) -> None:
         shutil.rmtree(folder / "replay")
 
 
-def _packed(arrays: Arrays, *, compress: bool) -> bytes:
-    buffer = io.BytesIO()
-    (np.savez_compressed if compress else np.savez)(buffer, **arrays)  # pyright: ignore[reportArgumentType]
-    return buffer.getvalue()
+def _write(path: Path, arrays: Arrays, *, compress: bool) -> None:
+    # Straight into the file: what is built in memory first leaves holes of its size in a heap that is kept (`heap`).
+    with replacing(path) as file:
+        (np.savez_compressed if compress else np.savez)(file, **arrays)  # pyright: ignore[reportArgumentType]
 
 
 def _read(path: Path) -> Arrays:

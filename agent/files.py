@@ -11,7 +11,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 from pydantic_core import from_json
 
@@ -22,12 +22,16 @@ class RecordError(Exception):
     """A file of a run folder is missing, damaged or not ours to write; the message names it and the reason."""
 
 
-def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Replace the file in one step: written aside, fsynced when durable, renamed."""
+@contextlib.contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
+    """Give a file to write to that replaces `path` in one step: written aside, fsynced when durable, renamed.
+
+    Where writing raises, the file at `path` stays as it was.
+    """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with open(temporary, "wb") as file:
-            file.write(data)
+            yield file
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
@@ -37,6 +41,12 @@ def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
             temporary.unlink()
     if durable:
         sync_folder(path.parent)
+
+
+def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Replace the file in one step, as `replacing` does."""
+    with replacing(path, durable=durable) as file:
+        file.write(data)
 
 
 def sync_folder(folder: Path) -> None:

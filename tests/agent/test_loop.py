@@ -155,7 +155,7 @@ def test_a_full_disk_ends_the_run_with_its_reason_and_keeps_the_checkpoint(progr
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "write_bytes", full)
+    monkeypatch.setattr(checkpoint, "replacing", full)
     outcomes, members = train(programs, tmp_path, [config_of()])
     assert outcomes == ["failed"]
     status = record.read_status(members[0].run)
