@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from tests.benchmarks import __main__ as command
-from tests.benchmarks import gpu, timing
+from tests.benchmarks import device_time, gpu, timing
 from tests.benchmarks.record import Record
 from tests.benchmarks.suite import benchmarks
 
@@ -59,6 +59,15 @@ def test_a_failed_measurement_gives_no_hours():
     assert gpu.grid_hours(rows) is None
 
 
+def check_places(row):
+    """The trace of a real update names the functions of the agent, for most of the time."""
+    assert 0 < row["busy_ms"] <= row["traced_ms"]
+    assert {"matrix product", "fusion"} <= {one["kind"] for one in row["by_kind"]}
+    times = {one["place"]: one["ms"] for one in row["by_place"]}
+    assert {"world_model.Encoder.__call__ (gradient)", "optim.update"} <= set(times)
+    assert times[device_time.UNKNOWN] < 0.3 * sum(times.values())
+
+
 @pytest.mark.slow
 def test_the_tiny_gpu_benchmark_takes_the_same_way_on_any_device(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(timing, "SIDE", 64)
@@ -72,6 +81,7 @@ def test_the_tiny_gpu_benchmark_takes_the_same_way_on_any_device(tmp_path, capsy
     for row in result["benchmarks"].values():
         assert row["busy_ms" if "by_kind" in row else "relative"] > 0
     assert "by place" in printed
+    check_places(result["benchmarks"]["device time p=1"])
 
 
 @pytest.mark.gpu
