@@ -11,12 +11,12 @@ and a step back would need three or four launches more. (The way forth gains not
 """
 
 from collections.abc import Callable
-from itertools import accumulate
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
 
 from agent.products import Dot, Inputs, dot, joined, recall
 
@@ -103,18 +103,11 @@ def plain_scan(step: Step, params: Any, start: Any, inputs: Any, *, unroll: int 
     return jax.lax.scan(body, start, inputs, unroll=unroll)[1]
 
 
-def _joint(inputs: Any) -> tuple[dict[str, Array], Callable[[dict[str, Array]], Any]]:
-    """Return a tree of arrays [time, ...] as one array [time, size] per type, and what makes one step's tree of it."""
-    leaves, structure = jax.tree.flatten(inputs)
-    of_type: dict[str, list[Array]] = {}
-    for leaf in leaves:
-        of_type.setdefault(str(leaf.dtype), []).append(leaf.reshape(len(leaf), -1))
-    ends = {name: list(accumulate(part.shape[1] for part in parts))[:-1] for name, parts in of_type.items()}
+def _joint(inputs: Any) -> tuple[Float[Array, "time size"], Callable[[Float[Array, " size"]], Any]]:
+    """Return a tree of arrays [time, ...] as one array, and what makes one step's tree of its row.
 
-    def apart(step: dict[str, Array]) -> Any:
-        # Without the barrier the compiler moves the cut behind what is computed from it.
-        step = jax.lax.optimization_barrier(step)
-        parts = {name: iter(jnp.split(array, ends[name])) for name, array in step.items()}
-        return jax.tree.unflatten(structure, [next(parts[str(x.dtype)]).reshape(x.shape[1:]) for x in leaves])
-
-    return {name: jnp.concatenate(parts, -1) for name, parts in of_type.items()}, apart
+    All share the widest type on the way: a tree of floats and booleans comes back as it was.
+    """
+    _, unravel = ravel_pytree(jax.tree.map(lambda x: x[0], inputs))
+    # Without the barrier the compiler moves the cut behind what is computed from it.
+    return jax.vmap(lambda step: ravel_pytree(step)[0])(inputs), lambda row: unravel(jax.lax.optimization_barrier(row))
