@@ -31,6 +31,16 @@ def test_rows_that_are_not_objects_and_endless_lines_are_reported(tmp_path, monk
     assert problems == [f"{path}, line 1: an object is expected, got list", f"{path}, line 2: longer than 64 bytes"]
 
 
+def test_a_file_whose_replacement_breaks_off_stays_as_it_was(tmp_path):
+    path = tmp_path / "state.npz"
+    files.write_bytes(path, b"before")
+    with pytest.raises(OSError, match="full"), files.replacing(path) as file:
+        file.write(b"aft")
+        raise OSError("full")
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_nesting_without_an_end_is_damage_like_any_other(tmp_path):
     path = tmp_path / "scores.jsonl"
     path.write_bytes(b"[" * 100_000 + b"\n" + b'{"a":' * 100_000 + b"\n" + b'{"a":1}\n')

@@ -1,5 +1,7 @@
 """The training loop on the debug preset and Catch: real environments, real updates, small numbers."""
 
+import contextlib
+import io
 import json
 
 import jax
@@ -152,8 +154,16 @@ def test_a_full_disk_ends_the_run_with_its_reason_and_keeps_the_checkpoint(progr
     _, members = train(programs, tmp_path, [config_of()], stop_at=83)
     before = (members[0].run.checkpoint / "latest.json").read_text()
 
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
+    class Full(io.BytesIO):
+        def write(self, data):
+            if self.tell() + len(data) > 1000:
+                raise OSError(28, "No space left on device")
+            return super().write(data)
+
+    @contextlib.contextmanager
+    def full(path):
+        with files.replacing(path):
+            yield Full()
 
     monkeypatch.setattr(checkpoint, "replacing", full)
     outcomes, members = train(programs, tmp_path, [config_of()])
