@@ -44,8 +44,11 @@ def main(argv: list[str] | None = None) -> int:
     everything = jax.default_backend() != "cpu"
     asked = [n for n, one in known.items() if (everything or one.cheap) and not given.names]
     asked += [name for name in known if any(fnmatch.fnmatch(name, pattern) for pattern in given.names)]
-    arguments = sys.argv[1:] if argv is None else argv
-    record, calibration = Record("python -m tests.benchmarks", arguments, given.json), Calibration()
+    try:
+        record = Record("python -m tests.benchmarks", argv, given.json)
+    except OSError as error:
+        parser.error(f"--json {given.json}: {error.strerror}")
+    calibration = Calibration()
     for name in asked:
         record.make(name, partial(known[name].run, calibration))
     print(record.text)

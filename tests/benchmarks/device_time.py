@@ -5,8 +5,8 @@
 
 Some updates are traced with JAX's profiler; the optimised program's text says where an operation was written. *Busy* is
 the time in which at least one operation runs: what remains of an update is launching and waiting. Tracing itself costs
-time, hence the update is also timed without. On a CPU operations go on in threads that the trace does not name: pinned
-to one core (`taskset -c 0`) most of the time is found, with more of them little.
+time, hence the update is also timed without. On a CPU an operation's work in other threads is not named: pin the
+command to one core (`taskset -c 0`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ UNKNOWN = "(not named)"
 GENERAL = {"nets.py", "products.py", "convolution.py", "distributions.py", "recurrence.py"}
 # What only encloses other operations; its own time is waiting for them.
 ENCLOSING = {"while", "call", "conditional", "async-start"}
-LIBRARIES = {"gemm": "matrix product", "nvjet": "matrix product", "cudnn": "convolution", "conv": "convolution"}
+# By parts of the names of the libraries' kernels and calls; the first that is found holds.
+LIBRARIES = {
+    "cudnn": "convolution", "fprop": "convolution", "dgrad": "convolution", "wgrad": "convolution",
+    "cublas": "matrix product", "gemm": "matrix product", "nvjet": "matrix product",
+}  # fmt: skip
 
 
 class Event(NamedTuple):

@@ -107,7 +107,10 @@ def main(argv: list[str] | None = None) -> int:
     if jax.default_backend() == "cpu" and not given.tiny:
         print("JAX found no GPU; --tiny shows the way on a CPU", file=sys.stderr)
         return 2
-    record = Record("python -m tests.benchmarks.gpu", sys.argv[1:] if argv is None else argv, given.json)
+    try:
+        record = Record("python -m tests.benchmarks.gpu", argv, given.json)
+    except OSError as error:
+        parser.error(f"--json {given.json}: {error.strerror}")
     planned, calibration = plan(given.tiny), Calibration()
     for name, work in planned.items():
         # A measurement that needs as long as the longest before it should still end within the budget.

@@ -33,21 +33,30 @@ def machine() -> Row:
 class Record:
     """The measurements of one command."""
 
-    def __init__(self, command: str, arguments: list[str], file: Path | None) -> None:
-        """Begin a record; it is written to `file`, where there is one, after each measurement."""
+    def __init__(self, command: str, argv: list[str] | None, file: Path | None) -> None:
+        """Begin a record of a command with its arguments (None: this process's); `file` is written at once.
+
+        Raises: OSError when it cannot be written, before anything is measured.
+        """
         self.file = file
         self.rows: dict[str, Row] = {}
+        arguments = sys.argv[1:] if argv is None else argv
         self.content: Row = {
             "command": " ".join([command, *arguments]), **{key: code()[key] for key in ("git_sha", "dirty")},
             "machine": machine(), "benchmarks": self.rows,
         }  # fmt: skip
+        self.save()
 
     def make(self, name: str, work: Callable[[], Row]) -> None:
-        """Make a measurement. One that fails leaves `error` in its row and its traceback on standard error."""
+        """Make a measurement. One that fails leaves `error` in its row and its traceback on standard error.
+
+        A number that is not finite is such a failure, for JSON has no such numbers.
+        """
         print(name, file=sys.stderr, flush=True)
         began = time.monotonic()
         try:
             row = work()
+            json.dumps(row, allow_nan=False)
         except Exception as error:  # noqa: BLE001 - the measurements already made must not be lost with this one
             traceback.print_exc()
             row = {"error": f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]}

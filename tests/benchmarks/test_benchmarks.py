@@ -54,6 +54,16 @@ def test_a_measurement_that_fails_is_named_and_loses_none_of_the_others(tmp_path
     assert "failed: MemoryError" in gpu.table(record.rows, ["bad"], "gpu", False)
 
 
+def test_a_number_that_is_none_fails_and_a_file_that_cannot_be_written_is_refused_at_once(tmp_path, capsys):
+    record = Record("python -m here", [], tmp_path / "made.json")
+    record.make("odd", lambda: {"ms": float("nan")})
+    assert record.failed == ["odd"] and "not JSON compliant" in record.rows["odd"]["error"]
+    for main in (lambda argv: gpu.main(["--tiny", *argv]), command.main):
+        with pytest.raises(SystemExit, match="2"):
+            main(["--json", str(tmp_path / "missing" / "made.json")])
+        assert "made.json: No such file or directory" in capsys.readouterr().err
+
+
 def test_a_failed_measurement_gives_no_hours():
     rows = {"update float32 p=10": {"error": "MemoryError"}, "evaluation p=10": {"env_steps_per_s": 10_000.0}}
     assert gpu.grid_hours(rows) is None
