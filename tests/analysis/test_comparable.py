@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from agent.record import RunKey
-from analysis import guard, load, report, training_plots
+from analysis import load, report, training_plots
+from analysis.fill import fill_command
 from analysis.tidy import pd
-from tests.analysis.studies import rows, write_plan, write_run, write_study
+from tests.analysis.studies import TIDY, rows, write_plan, write_run, write_study
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 QUICK = ("grid=study", "reps=200", "--no-figures")
 STUDY = Path("runs/study")
-TIDY = "method,task,seed,frames,score\n"
 
 
 def success_study(*more: RunKey) -> None:
@@ -102,14 +102,14 @@ def test_gap_commands_name_variants_as_the_harness_selects_them() -> None:
         write_run(STUDY, key)
     write_run(STUDY, keys[-2], state="failed")
     found = load.load_study(STUDY)
-    launch, resubmit = guard.fill_command(keys[-2:], found.runs, "my grids/a.yaml").split(" && ")
+    launch, resubmit = fill_command(keys[-2:], found.runs, "my grids/a.yaml").split(" && ")
     axes = ["agent.actent=0.001,0.003", "agent.run.train_ratio=64"]
     start = ["grid=my grids/a.yaml", "methods=harmony_dreamerv3"]
     assert shlex.split(launch) == ["python", "-m", "harness.launch", *start, *axes, "seeds=1,"]
     resubmit_words = ["python", "-m", "harness.resubmit", *start, "agent.actent=0.003", "seeds=0"]
     assert shlex.split(resubmit) == resubmit_words
     settings = "preset=catch,debug agent.run.steps=64"
-    both = guard.fill_command(keys[-2:], found.runs, "my grids/a.yaml", "runs=far", settings).split(" && ")
+    both = fill_command(keys[-2:], found.runs, "my grids/a.yaml", "runs=far", settings).split(" && ")
     more = ["runs=far", "preset=catch,debug", "agent.run.steps=64"]
     assert shlex.split(both[0])[3:] == [start[0], *more, start[1], *axes, "seeds=1,"]
     assert shlex.split(both[1])[3:] == [start[0], "runs=far", *resubmit_words[4:]]
