@@ -10,6 +10,8 @@ from agent.config import METHODS, config_hash, dump_yaml, make_config
 from agent.record import RunDir, RunKey, Status
 
 PACKAGES = {"jax": "0.10.2", "numpy": "2.4.6"}
+# The header of scores of one's own.
+TIDY = "method,task,seed,frames,score\n"
 
 
 def rows(name: str) -> list[dict[str, str]]:

@@ -1,15 +1,13 @@
-"""The command line of the report: published scores, studies, the guard, and wrong input."""
+"""The command line of the report: published scores, studies, and wrong input."""
 
 import json
-import re
 from pathlib import Path
 
 import pytest
 
-from agent.config import NOT_IDENTITY
 from agent.record import RunKey
-from analysis import guard, options, report
-from tests.analysis.studies import curve, rows, write_plan, write_run, write_study
+from analysis import options, report
+from tests.analysis.studies import TIDY, rows, write_plan, write_run, write_study
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 QUICK = ("reps=200", "--no-figures")
@@ -96,107 +94,6 @@ def test_one_seed_has_no_interval() -> None:
     assert "No interval where one seed" in Path("report/report.md").read_text()
 
 
-def test_unpaired_seeds_withhold_aggregates_and_name_the_command(capsys: pytest.CaptureFixture[str]) -> None:
-    keys = write_study(Path("runs/gap"), tasks=("atari_pong", "atari_boxing"), seeds=2)
-    write_plan(
-        Path("runs/gap"), [*keys, RunKey("atari_pong", "dreamerv3", 2), RunKey("atari_pong", "harmony_dreamerv3", 2)]
-    )
-    write_run(Path("runs/gap"), RunKey("atari_pong", "harmony_dreamerv3", 2))
-    assert report.main(["grid=gap", *QUICK]) == 1
-    assert rows("aggregates.csv") == [] and len(rows("per_task.csv")) == 4
-    command = "python -m harness.launch grid=gap tasks=atari_pong methods=dreamerv3 seeds=2,"
-    assert command in capsys.readouterr().err
-    assert "No aggregates and comparisons" in Path("report/index.html").read_text()
-    assert report.main(["grid=gap", *QUICK, "--force"]) == 0
-    assert "Forced" in Path("report/index.html").read_text() and len(rows("aggregates.csv")) == 10
-    for kind in ("md", "tex", "html"):
-        for table in Path("report/tables").glob(f"*.{kind}"):
-            assert "FORCED: methods were not run on the same seeds" in table.read_text(), table
-    assert report.main(["grid=gap", *QUICK, "--paired"]) == 0
-    assert {r["n"] for r in rows("per_task.csv")} == {"2"}
-    text = "--paired leaves out 1 finished runs: atari_pong/harmony_dreamerv3/seed-2"
-    assert text in Path("report/report.md").read_text()
-    assert "atari_pong,harmony_dreamerv3,2,done" in Path("report/coverage.csv").read_text()
-
-
-def test_pairing_does_not_wait_for_a_method_that_has_not_begun_and_refuses_when_nothing_is_left(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    keys = write_study(Path("runs/begun"), tasks=("atari_pong",), seeds=2)
-    write_plan(Path("runs/begun"), [*keys, *(RunKey("atari_pong", "dreamerv3@actent=1e-3", seed) for seed in (0, 1))])
-    assert report.main(["grid=begun", *QUICK, "--paired"]) == 0
-    assert {r["n"] for r in rows("per_task.csv")} == {"2"}
-    assert "--paired does not wait for dreamerv3@actent=1e-3" in Path("report/report.md").read_text()
-    write_run(Path("runs/odd"), RunKey("atari_pong", "dreamerv3", 0))
-    write_run(Path("runs/odd"), RunKey("atari_pong", "harmony_dreamerv3", 1))
-    assert report.main(["grid=odd", *QUICK, "--paired"]) == 2
-    assert "--paired: no task and seed has been finished by all of dreamerv3, harmony_" in capsys.readouterr().err
-
-
-def test_mixed_configurations_are_refused_with_the_differing_key(capsys: pytest.CaptureFixture[str]) -> None:
-    study = Path("runs/mixed")
-    write_study(study, tasks=("atari_pong",), seeds=2)
-    for method in ("dreamerv3", "harmony_dreamerv3"):
-        write_run(study, RunKey("atari_pong", method, 2), overrides={"actent": 1e-3})
-    assert report.main(["grid=mixed", *QUICK]) == 1
-    error = capsys.readouterr().err
-    assert "refused: runs of one method differ in actent" in error and "actent: 0.001 in 2 runs" in error
-    assert report.main(["grid=mixed", *QUICK, "seeds=0..1"]) == 0
-
-
-def test_an_added_method_with_other_seeds_or_tasks_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    write_study(Path("runs/demo"), tasks=("atari_pong",), seeds=2)
-    lines = [f"mine,{task},{seed},6400,1\n" for task, seed in (("atari_pong", 0), ("atari_pong", 7), ("Pong", 0))]
-    Path("mine.csv").write_text(TIDY + "".join(lines))
-    assert report.main(["grid=demo", "extra=mine.csv", *QUICK]) == 0
-    words = "note: mine is not of the study and has other runs than it: without atari_pong seed 1, with Pong seed 0, "
-    assert words + "atari_pong seed 7 besides" in capsys.readouterr().err
-
-
-def test_a_setting_that_goes_with_the_method_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    study = Path("runs/confounded")
-    for seed in (0, 1):
-        write_run(study, RunKey("atari_pong", "dreamerv3", seed))
-        write_run(study, RunKey("atari_pong", "harmony_dreamerv3", seed), overrides={"actent": 1e-3})
-    assert report.main(["grid=confounded", *QUICK]) == 0
-    assert "note: methods differ in actent too: dreamerv3 has 0.02, harmony_" in capsys.readouterr().err
-
-
-def test_settings_of_one_task_or_one_method_are_no_mixture() -> None:
-    study = Path("runs/per_task")
-    for task, steps in (("atari_pong", 1000), ("atari_boxing", 2000)):
-        for method in ("dreamerv3", "harmony_dreamerv3"):
-            for seed in (0, 1):
-                write_run(study, RunKey(task, method, seed), overrides={"run.steps": steps, "jax.prealloc": seed == 0})
-    assert report.main(["grid=per_task", *QUICK]) == 0
-
-
-def test_mixed_code_trees_and_budgets_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    study = Path("runs/trees")
-    for seed, (code, evaluations) in enumerate((("tree-a", 4), ("tree-b", 3))):
-        for method in ("dreamerv3", "harmony_dreamerv3"):
-            write_run(study, RunKey("catch", method, seed), code=code, evaluations=evaluations)
-    assert report.main(["grid=trees", *QUICK]) == 1
-    error = capsys.readouterr().err
-    assert (
-        "runs come from 2 different code trees" in error and "finished runs of catch end at different frames" in error
-    )
-
-
-def test_code_that_changed_between_the_attempts_of_a_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    study = Path("runs/moved")
-    write_study(study, tasks=("catch",), seeds=1)
-    write_run(study, RunKey("catch", "dreamerv3", 1))
-    write_run(study, RunKey("catch", "harmony_dreamerv3", 1), attempt_code="tree-b")
-    assert report.main(["grid=moved", *QUICK]) == 1
-    error = capsys.readouterr().err
-    assert "refused: the code changed between attempts: 1 run was continued by another code tree than begun" in error
-    assert "catch/harmony_dreamerv3/seed-1: tree-a → tree-b" in error
-    assert report.main(["grid=moved", *QUICK, "--force"]) == 0
-    assert "forced: the code changed" in capsys.readouterr().err
-    assert "the code changed between attempts" in Path("report/index.html").read_text()
-
-
 def test_failed_runs_are_named_and_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     study = Path("runs/part")
     write_study(study, tasks=("catch",), seeds=2)
@@ -220,17 +117,6 @@ def test_a_study_without_a_finished_run_is_still_a_report() -> None:
     write_run(Path("runs/new"), RunKey("catch", "dreamerv3", 0), state="running", evaluations=1)
     assert report.main(["grid=new", "reps=200"]) == 0
     assert Path("report/figures/tasks.png").exists()
-
-
-def test_twin_seeds_of_a_study_are_flagged_and_constant_ones_are_not() -> None:
-    def score(task: str, method: str, seed: int, number: int) -> float:
-        return 7.0 if task == "atari_pong" else curve(task, method, 0 if number < 19 else seed, number)
-
-    write_study(Path("runs/twins"), tasks=("atari_pong", "catch"), seeds=2, evaluations=20, planned=20, score=score)
-    assert report.main(["grid=twins", *QUICK]) == 0
-    text = Path("report/report.md").read_text()
-    assert len(re.findall(r"\*\*Suspicious\*\*", text)) == 2
-    assert "dreamerv3, catch: seeds 0 and 1 share 18 of 20 evaluations; they differ at 30400, 32000 frames" in text
 
 
 def test_a_tidy_csv_joins_a_study() -> None:
@@ -272,9 +158,6 @@ def test_of_an_earlier_report_nothing_is_left() -> None:
     assert report.main([*QUICK, "tasks=pong"]) == 0
     assert list(Path("report/figures").iterdir()) == []
     assert [p.name for p in Path().iterdir() if p.name.startswith(".report")] == []
-
-
-TIDY = "method,task,seed,frames,score\n"
 
 
 @pytest.mark.parametrize(
@@ -358,10 +241,6 @@ def test_help_names_every_setting_and_flag(capsys: pytest.CaptureFixture[str]) -
     assert report.main(["--help"]) == 0
     text = capsys.readouterr().out
     assert all(f"{key}=" in text for key in options.KEYS) and all(f"--{flag}" in text for flag in options.FLAGS)
-
-
-def test_the_guards_ignored_settings_are_the_agents() -> None:
-    assert set(NOT_IDENTITY) == guard.NOT_IDENTITY
 
 
 def test_files_of_your_own_stay_in_the_folder_and_are_never_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
