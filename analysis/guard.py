@@ -72,7 +72,7 @@ def _units(runs: Sequence[LoadedRun]) -> list[Finding]:
     found: list[Finding] = []
     for task, kinds in sorted(units.items()):
         if len(kinds) > 1:
-            details = [f"{unit}: {len(names)} runs ({_some(names)})" for unit, names in kinds.items()]
+            details = [f"{unit}: {len(names)} runs ({some(names)})" for unit, names in kinds.items()]
             found.append(
                 Finding("units", f"runs of {task} count success in part and returns in part", True, details=details)
             )
@@ -98,7 +98,7 @@ def _configurations(study: LoadedStudy, runs: Sequence[LoadedRun]) -> list[Findi
             if run.config_id in study.configs:
                 by_value.setdefault(repr(study.configs[run.config_id].get(key)), []).append(_name(run.key))
         ordered = sorted(by_value.items(), key=lambda item: -len(item[1]))
-        details = [f"{key}: {value} in {len(names)} runs ({_some(names)})" for value, names in ordered]
+        details = [f"{key}: {value} in {len(names)} runs ({some(names)})" for value, names in ordered]
         found.append(Finding("configuration", f"runs of one method differ in {key}", True, details=details))
     return found
 
@@ -114,7 +114,7 @@ def _code(runs: Sequence[LoadedRun]) -> list[Finding]:
     found: list[Finding] = []
     if len(trees) > 1:
         details = [
-            f"{tree[:16]}: {n} runs ({_some(_name(r.key) for r in runs if r.summary['code'] == tree)})"
+            f"{tree[:16]}: {n} runs ({some(_name(r.key) for r in runs if r.summary['code'] == tree)})"
             for tree, n in trees.most_common()
         ]
         found.append(Finding("code", f"runs come from {len(trees)} different code trees", True, details=details))
@@ -150,7 +150,7 @@ def _budgets(runs: Sequence[LoadedRun]) -> list[Finding]:
         ends = Counter(last.values())
         if len(ends) > 1:
             details = [
-                f"{frames} frames: {n} runs ({_some(_name(r.key) for r, f in last.items() if f == frames)})"
+                f"{frames} frames: {n} runs ({some(_name(r.key) for r, f in last.items() if f == frames)})"
                 for frames, n in ends.most_common()
             ]
             found.append(Finding("budget", f"finished runs of {task} end at different frames", True, details=details))
@@ -280,27 +280,9 @@ def unpaired(runs: Sequence[LoadedRun], pairs: Sequence[LoadedRun]) -> list[Find
     begun = {run.key.method for run in runs if run.state == "done"}
     found: list[Finding] = []
     if left:
-        found.append(Finding("paired", f"--paired leaves out {len(left)} finished runs: {_some(left)}"))
+        found.append(Finding("paired", f"--paired leaves out {len(left)} finished runs: {some(left)}"))
     if none := sorted({run.key.method for run in runs} - begun):
         found.append(Finding("paired", f"--paired does not wait for {', '.join(none)}: no run of it has finished"))
-    return found
-
-
-def unlike_seeds(runs: Iterable[RunScores], own: Sequence[RunScores]) -> list[Finding]:
-    """Return a note for each added or published method without the study's finished tasks and seeds: it stays whole."""
-    ours = {(run.task, run.seed) for run in own}
-    theirs: dict[str, set[tuple[str, int]]] = {}
-    for run in runs:
-        if run.folder is None and ours:
-            theirs.setdefault(run.method, set()).add((run.task, run.seed))
-    found: list[Finding] = []
-    for method, keys in theirs.items():
-        lacking = [f"{task} seed {seed}" for task, seed in sorted(ours - keys)]
-        surplus = [f"{task} seed {seed}" for task, seed in sorted(keys - ours)]
-        parts = [f"without {_some(lacking)}" if lacking else "", f"with {_some(surplus)} besides" if surplus else ""]
-        if lacking or surplus:
-            text = f"{method} is not of the study and has other runs than it: {', '.join(p for p in parts if p)}"
-            found.append(Finding("unpaired", text))
     return found
 
 
@@ -308,6 +290,7 @@ def _name(key: RunKey) -> str:
     return f"{key.task}/{key.method}/seed-{key.seed}"
 
 
-def _some(names: Iterable[str]) -> str:
+def some(names: Iterable[str]) -> str:
+    """Return the first names, and how many more there are."""
     listed = list(names)
     return ", ".join(listed[:SHOWN]) + (f", … {len(listed) - SHOWN} more" if len(listed) > SHOWN else "")

@@ -168,7 +168,8 @@ def _without_folder(
             continue
         if key not in found:
             found.add(key)
-            empty = RunScores(key.method, key.task, key.seed, np.array([], np.int64), np.array([]), complete=False)
+            nothing = np.array([], np.int64), np.array([], np.float64)
+            empty = RunScores(key.method, key.task, key.seed, *nothing, complete=False, folder=path)
             missing.append(LoadedRun(key, path, "missing", empty, EMPTY))
     return missing
 

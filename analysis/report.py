@@ -11,7 +11,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from analysis import folder, guard, load, results, scores, selection, tables, tidy
+from analysis import added, folder, guard, load, results, scores, selection, tables, tidy
 from analysis.errors import InputError, nearest
 from analysis.options import HELP, Options, parse
 from analysis.table import Table
@@ -36,8 +36,8 @@ def gather(options: Options) -> Material:
     study = _study(options, name) if name else None
     own = [run.scores for run in study.runs] if study else scores.bundled()
     extra = [run for path in options.items("extra") for run in scores.read_tidy(Path(path))]
-    extra = _in_units_of(own, extra)
-    _refuse_overlap(own, extra)
+    extra = added.in_units_of(own, extra)
+    added.refuse_overlap(own, extra)
     pool = [*own, *extra]
     words = options.items("methods")
     available = results.order_methods([run.method for run in pool])
@@ -61,7 +61,7 @@ def gather(options: Options) -> Material:
     damaged = {id(run.scores) for run in selected if run.state == "damaged"}
     usable = [r for r in chosen if id(r) not in damaged]
     found += guard.suspicious(usable)
-    found += guard.unlike_seeds(usable, [run.scores for run in selected if run.state == "done"])
+    found += added.check(usable, [run.scores for run in selected if run.state == "done"])
     shown = {run.key for run in selected}
     problems = [p for p in (study.problems if study else []) if p.run is None or p.run in shown]
     return Material(name or "published", study, selected, usable, found, problems)
@@ -99,33 +99,6 @@ def _study(options: Options, name: str) -> load.LoadedStudy:
             )
         raise InputError(nearest("study", name, {*studies, *grids}))
     return load.load_study(runs / name)
-
-
-def _refuse_overlap(own: Sequence[scores.RunScores], extra: Sequence[scores.RunScores]) -> None:
-    taken = {run.method for run in own}
-    published = scores.published_methods()
-    labels = {scores.label(name).casefold() for name in (*taken, *published, *scores.OUR_LABELS)}
-    given: set[tuple[str, str, int]] = set()
-    for run in extra:
-        if run.method in taken:
-            raise InputError(f"extra: {run.method} is there already; give the added method another name")
-        if run.method in published or (run.method not in scores.OUR_LABELS and run.method.casefold() in labels):
-            raise InputError(f"extra: {run.method} is the name of another method; give the added method another one")
-        if (key := (run.method, run.task, run.seed)) in given:
-            raise InputError(f"extra: {run.method}, {run.task}, seed {run.seed} is given twice")
-        given.add(key)
-
-
-def _in_units_of(own: Sequence[scores.RunScores], extra: Sequence[scores.RunScores]) -> list[scores.RunScores]:
-    """Return added runs in the unit that the study has for their task; a CSV file does not name it."""
-    units = results.units_of(own)
-    for run in extra:
-        if units.get(run.task) == "success" and not ((run.scores >= 0) & (run.scores <= 1)).all():
-            raise InputError(
-                f"extra: {run.method}, {run.task}, seed {run.seed} has scores outside 0 to 1, but the study has "
-                "success rates of this task"
-            )
-    return [replace(run, unit=units.get(run.task, run.unit)) for run in extra]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -167,9 +140,8 @@ def _run(options: Options) -> int:
             + ". Mend it, compare what is paired (--paired), or show them all the same (--force)."
         )
     found = results.compute(material.scores, settings, withheld)
-    if withheld and material.study:
-        compared = {id(run) for run in material.scores}
-        found.without_means(guard.mixed(material.study, [r for r in material.selected if id(r.scores) in compared]))
+    if withheld:
+        found.without_means(_mixed(material))
     material.findings += [guard.Finding("remark", text) for text in found.remarks]
     literature = scores.literature() if "literature" in options.flags else []
     made = tables.of_results(found, literature)
@@ -185,6 +157,13 @@ def _run(options: Options) -> int:
         shutil.rmtree(temporary, ignore_errors=True)
     _say(options, material, found, made, out, blocking)
     return 1 if withheld else 0
+
+
+def _mixed(material: Material) -> set[tuple[str, str]]:
+    """Return (method, task) wherever the runs have no mean in common."""
+    compared = {id(run) for run in material.scores}
+    own = [run for run in material.selected if id(run.scores) in compared]
+    return added.mixed(material.scores) | (guard.mixed(material.study, own) if material.study else set())
 
 
 def _say(

@@ -28,7 +28,8 @@ class RunScores:
     """The scores of one run along training: frames [n] ascending, scores [n] finite.
 
     `complete` is False for a run that has not reached its end. `window` is set where scores are training episodes: the
-    run's score is the mean of those within it; otherwise it is the last evaluation.
+    run's score is the mean of those within it; otherwise it is the last evaluation. `folder` is the run's place in its
+    study, also where it has not begun; None for scores that were added or published.
     """
 
     method: str

@@ -59,10 +59,10 @@ def _repeated(values: Sequence[Any], sizes: Sequence[int]) -> Any:
 
 
 def aggregates(results: Results) -> pd.DataFrame:
-    """Return aggregates.csv: method, metric, estimate, low, high, n_runs, n_tasks, frames, scale."""
-    columns = ["method", "metric", "estimate", "low", "high", "n_runs", "n_tasks", "frames", "scale"]
+    """Return aggregates.csv: method, metric, estimate, low, high, n_runs, n_tasks, frames_from, frames, scale."""
+    columns = ["method", "metric", "estimate", "low", "high", "n_runs", "n_tasks", "frames_from", "frames", "scale"]
     rows = [
-        [method, name, i.estimate, i.low, i.high, i.n_runs, i.n_tasks, group.frames[1], group.scale]
+        [method, name, i.estimate, i.low, i.high, i.n_runs, i.n_tasks, *group.frames, group.scale]
         for group in results.groups
         for method, found in group.aggregates.items()
         for name, i in found.items()
@@ -71,10 +71,10 @@ def aggregates(results: Results) -> pd.DataFrame:
 
 
 def per_task(results: Results) -> pd.DataFrame:
-    """Return per_task.csv: method, task, n, mean, std, normalised, frames, unit."""
-    columns = ["method", "task", "n", "mean", "std", "normalised", "frames", "unit"]
+    """Return per_task.csv: method, task, n, mean, std, normalised, frames_from, frames, unit."""
+    columns = ["method", "task", "n", "mean", "std", "normalised", "frames_from", "frames", "unit"]
     rows = [
-        [m, t, c.n, c.mean, c.std, c.normalised, c.frames[1], results.units[t]]
+        [m, t, c.n, c.mean, c.std, c.normalised, *c.frames, results.units[t]]
         for m in results.methods
         for t in results.tasks
         if (c := results.cells.get((m, t)))
@@ -83,8 +83,8 @@ def per_task(results: Results) -> pd.DataFrame:
 
 
 def comparisons(results: Results) -> pd.DataFrame:
-    """Return comparisons.csv: x, y, quantity, estimate, low, high, n_runs, n_tasks, scale."""
-    columns = ["x", "y", "quantity", "estimate", "low", "high", "n_runs", "n_tasks", "scale"]
+    """Return comparisons.csv: x, y, quantity, estimate, low, high, n_runs, n_tasks, frames_from, frames, scale."""
+    columns = ["x", "y", "quantity", "estimate", "low", "high", "n_runs", "n_tasks", "frames_from", "frames", "scale"]
     rows = [row for group in results.groups for c in group.comparisons for row in _comparison_rows(group, c)]
     return _frame(rows, columns, ("estimate", "low", "high"))
 
@@ -100,7 +100,7 @@ def _comparison_rows(group: Group, c: Comparison) -> list[list[Any]]:
         "average_rank_x": group.average_rank[c.x],
         "average_rank_y": group.average_rank[c.y],
     }
-    tail = [whole.n_runs, whole.n_tasks, group.scale]
+    tail = [whole.n_runs, whole.n_tasks, *group.frames, group.scale]
     rows = [[c.x, c.y, name, i.estimate, i.low, i.high, *tail] for name, i in intervals.items()]
     return rows + [[c.x, c.y, name, value, None, None, *tail] for name, value in single.items()]
 

@@ -9,7 +9,7 @@ from agent.record import RunKey
 from analysis import load, report, training_plots
 from analysis.fill import fill_command
 from analysis.tidy import pd
-from tests.analysis.studies import TIDY, rows, write_plan, write_run, write_study
+from tests.analysis.studies import rows, write_plan, write_run, write_study
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 QUICK = ("grid=study", "reps=200", "--no-figures")
@@ -46,24 +46,6 @@ def test_runs_of_one_task_in_two_units_are_not_averaged(capsys: pytest.CaptureFi
     assert report.main([*QUICK]) == 1
     assert "runs of metaworld_hammer count success in part and returns in part" in capsys.readouterr().err
     assert rows("aggregates.csv") == []
-
-
-def test_an_added_method_takes_the_unit_of_the_study(capsys: pytest.CaptureFixture[str]) -> None:
-    success_study()
-    Path("mine.csv").write_text(TIDY + "mine,metaworld_hammer,0,6400,0.25\n")
-    assert report.main([*QUICK, "extra=mine.csv"]) == 0
-    assert {row["unit"] for row in rows("per_task.csv")} == {"success"}
-    Path("mine.csv").write_text(TIDY + "mine,metaworld_hammer,0,6400,250\n")
-    assert report.main([*QUICK, "extra=mine.csv"]) == 2
-    assert "mine, metaworld_hammer, seed 0 has scores outside 0 to 1" in capsys.readouterr().err
-
-
-def test_seeds_of_one_added_method_at_different_frames_are_said(capsys: pytest.CaptureFixture[str]) -> None:
-    write_study(STUDY, tasks=("atari_pong",))
-    Path("mine.csv").write_text(TIDY + "mine,atari_pong,0,6400,1\nmine,atari_pong,1,1600,2\n")
-    assert report.main([*QUICK, "extra=mine.csv"]) == 0
-    assert "runs are scored at different frames (human_normalised)" in (said := capsys.readouterr().err)
-    assert "mine 1600 to 6400" in said
 
 
 @pytest.mark.parametrize(

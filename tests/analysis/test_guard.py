@@ -8,7 +8,7 @@ import pytest
 from agent.config import NOT_IDENTITY
 from agent.record import RunKey
 from analysis import guard, report
-from tests.analysis.studies import TIDY, curve, rows, write_plan, write_run, write_study
+from tests.analysis.studies import curve, rows, write_plan, write_run, write_study
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 QUICK = ("reps=200", "--no-figures")
@@ -60,15 +60,6 @@ def test_mixed_configurations_are_refused_with_the_differing_key(capsys: pytest.
     error = capsys.readouterr().err
     assert "refused: runs of one method differ in actent" in error and "actent: 0.001 in 2 runs" in error
     assert report.main(["grid=mixed", *QUICK, "seeds=0..1"]) == 0
-
-
-def test_an_added_method_with_other_seeds_or_tasks_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    write_study(Path("runs/demo"), tasks=("atari_pong",), seeds=2)
-    lines = [f"mine,{task},{seed},6400,1\n" for task, seed in (("atari_pong", 0), ("atari_pong", 7), ("Pong", 0))]
-    Path("mine.csv").write_text(TIDY + "".join(lines))
-    assert report.main(["grid=demo", "extra=mine.csv", *QUICK]) == 0
-    words = "note: mine is not of the study and has other runs than it: without atari_pong seed 1, with Pong seed 0, "
-    assert words + "atari_pong seed 7 besides" in capsys.readouterr().err
 
 
 def test_a_setting_that_goes_with_the_method_is_said(capsys: pytest.CaptureFixture[str]) -> None:

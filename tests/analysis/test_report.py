@@ -132,11 +132,10 @@ def test_a_tidy_csv_joins_a_study() -> None:
 
 def test_what_an_added_method_lacks_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     write_study(Path("runs/demo"))
-    Path("mine.csv").write_text("method,task,seed,frames,score\nmine,atari_pong,0,9000,3\nmine,atari_pong,1,9000,5\n")
+    Path("mine.csv").write_text("method,task,seed,frames,score\nmine,atari_pong,0,6400,3\nmine,atari_pong,1,6400,5\n")
     assert report.main(["grid=demo", "extra=mine.csv", *QUICK]) == 0
     error = capsys.readouterr().err
     assert "mine has no finished run of atari_boxing: left out of everything across tasks (human_normalised)" in error
-    assert "runs are scored at different frames (human_normalised)" in error and "mine 9000" in error
     assert {r["n_tasks"] for r in rows("aggregates.csv")} == {"1"}
 
 

@@ -69,7 +69,8 @@ def test_csv_gives_every_float_back_and_leaves_unknown_numbers_blank() -> None:
 
 def test_without_results_there_are_columns_all_the_same() -> None:
     empty = compute([], Settings(reps=200))
-    assert tidy.csv_text(tidy.aggregates(empty)) == "method,metric,estimate,low,high,n_runs,n_tasks,frames,scale\n"
+    header = "method,metric,estimate,low,high,n_runs,n_tasks,frames_from,frames,scale\n"
+    assert tidy.csv_text(tidy.aggregates(empty)) == header
     assert tidy.csv_text(tidy.coverage([])).startswith("task,method,seed,state")
     assert tidy.csv_text(tidy.problems([])) == "path,reason\n"
 
