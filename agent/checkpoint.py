@@ -7,6 +7,7 @@ written once and never changed; a chunk that no index names is left from an inte
 from __future__ import annotations
 
 import contextlib
+import copy
 import shutil
 import threading
 import zipfile
@@ -27,7 +28,10 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass
 class Snapshot:
-    """Everything a checkpoint holds but the replay before it: arrays by name, plain values, and the new rounds."""
+    """Everything a checkpoint holds but the replay before it: arrays by name, plain values, and the new rounds.
+
+    It is a copy of the moment: training goes on while it is written, and changes what it was made from.
+    """
 
     arrays: Arrays
     values: dict[str, Any]
@@ -35,6 +39,11 @@ class Snapshot:
     chunk_start: int
     chunk_rounds: int
     chunks: list[list[Any]] = field(default_factory=list[list[Any]])
+
+    def __post_init__(self) -> None:
+        self.arrays = {name: np.array(array) for name, array in self.arrays.items()}
+        self.chunk = {name: np.array(array) for name, array in self.chunk.items()}
+        self.values, self.chunks = copy.deepcopy(self.values), copy.deepcopy(self.chunks)
 
 
 def flatten_tree(tree: Any, prefix: str) -> Arrays:
