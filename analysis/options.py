@@ -45,6 +45,7 @@ class Options:
     settings: dict[str, str] = field(default_factory=dict[str, str])
     flags: set[str] = field(default_factory=set[str])
     reference: str = "exact"
+    words: list[str] = field(default_factory=list[str])
 
     @property
     def grid_name(self) -> str | None:
@@ -68,7 +69,7 @@ class Options:
 
 def parse(argv: Sequence[str]) -> Options:
     """Return the options; InputError names what is unknown, repeated or lacks its value."""
-    options, words = Options(), list(argv)
+    options, words = Options(words=list(argv)), list(argv)
     while words:
         word = words.pop(0)
         name, equals, value = word.removeprefix("--").partition("=")

@@ -11,7 +11,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from analysis import added, folder, guard, load, results, scores, selection, tables, tidy
+from analysis import added, folder, guard, load, results, scores, selection, tables, tidy, trace
 from analysis.errors import InputError, nearest
 from analysis.options import HELP, Options, parse
 from analysis.table import Table
@@ -20,7 +20,10 @@ from analysis.write import write_report
 
 @dataclass
 class Material:
-    """What the report is made of: the study (if any), its selected runs, and every run's scores."""
+    """What the report is made of: the study (if any), its selected runs, and every run's scores.
+
+    `command` is the line that makes it, `files` the SHA-256 of every added file.
+    """
 
     name: str
     study: load.LoadedStudy | None
@@ -28,6 +31,8 @@ class Material:
     scores: list[scores.RunScores]
     findings: list[guard.Finding]
     problems: list[load.Problem]
+    command: str
+    files: dict[str, str]
 
 
 def gather(options: Options) -> Material:
@@ -52,6 +57,7 @@ def gather(options: Options) -> Material:
         raise InputError(f"no run {asked} the selected tasks and methods")
     keys = {(r.method, r.task, r.seed) for r in chosen}
     selected = [r for r in (study.runs if study else []) if (r.key.method, r.key.task, r.key.seed) in keys]
+    left_out = trace.unselected(options, study, own, extra, chosen)
     found = _judge(options, study, selected)
     if "paired" in options.flags:
         pairs = guard.paired(selected)
@@ -64,7 +70,9 @@ def gather(options: Options) -> Material:
     found += added.check(usable, [run.scores for run in selected if run.state == "done"])
     shown = {run.key for run in selected}
     problems = [p for p in (study.problems if study else []) if p.run is None or p.run in shown]
-    return Material(name or "published", study, selected, usable, found, problems)
+    files = trace.digests(options.items("extra"))
+    command = trace.command(options.words)
+    return Material(name or "published", study, selected, usable, left_out + found, problems, command, files)
 
 
 def _methods(words: Sequence[str], available: Sequence[str], published: Sequence[str]) -> list[str]:
@@ -198,6 +206,8 @@ def as_json(material: Material, found: results.Results, out: Path) -> dict[str, 
     return {
         "report": str(out),
         "study": material.name,
+        "command": material.command,
+        "added_files": material.files,
         "methods": found.methods,
         "tasks": found.tasks,
         "withheld": found.withheld,

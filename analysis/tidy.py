@@ -11,7 +11,7 @@
 # pandas is typed in part only, so that strict checking would flag most calls.
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -105,14 +105,19 @@ def _comparison_rows(group: Group, c: Comparison) -> list[list[Any]]:
     return rows + [[c.x, c.y, name, value, None, None, *tail] for name, value in single.items()]
 
 
-def coverage(runs: Iterable[LoadedRun]) -> pd.DataFrame:
-    """Return coverage.csv: task, method, seed, state, env_steps, total_env_steps, reason, evaluations."""
-    names = ["env_steps", "total_env_steps", "reason"]
+def coverage(runs: Iterable[LoadedRun], left_out: Mapping[int, str] | None = None) -> pd.DataFrame:
+    """Return coverage.csv: task, method, seed, state, env_steps, total_env_steps, reason, evaluations, left_out.
+
+    `left_out` says why a run is not in the report, by the identity of its scores (`trace.left_out`).
+    """
+    names, why = ["env_steps", "total_env_steps", "reason"], left_out or {}
     rows = [
-        [r.key.task, r.key.method, r.key.seed, r.state, *(r.summary[name] for name in names), len(r.scores.frames)]
+        [r.key.task, r.key.method, r.key.seed, r.state, *(r.summary[name] for name in names), len(r.scores.frames),
+         why.get(id(r.scores), "")]
         for r in runs
-    ]
-    return pd.DataFrame(rows, columns=["task", "method", "seed", "state", *names, "evaluations"])
+    ]  # fmt: skip
+    columns = ["task", "method", "seed", "state", *names, "evaluations", "left_out"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def problems(found: Iterable[Problem]) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from analysis import results, scores, tidy
+from analysis import results, scores, tidy, trace
 from analysis.folder import write_marker
 from analysis.load import LoadedRun
 from analysis.page import Contents, render
@@ -62,7 +62,7 @@ def write_report(
     )
     for name in ("tables", "figures"):
         (folder / name).mkdir()
-    for name, text in _texts(contents).items():
+    for name, text in {**_texts(contents), "coverage.csv": _coverage(material)}.items():
         (folder / name).write_text(text, encoding="utf-8")
     for plot in drawn:
         for kind in FORMATS:
@@ -85,7 +85,6 @@ def _texts(c: Contents) -> dict[str, str]:
         "per_task.csv": tidy.csv_text(tidy.per_task(c.results)),
         "comparisons.csv": tidy.csv_text(tidy.comparisons(c.results)),
         "problems.csv": tidy.csv_text(tidy.problems(c.problems)),
-        "coverage.csv": tidy.csv_text(tidy.coverage(c.runs)),
     }
     for table in c.tables:
         texts[f"tables/{table.name}.md"] = table.markdown()
@@ -95,15 +94,23 @@ def _texts(c: Contents) -> dict[str, str]:
     return texts
 
 
+def _coverage(material: "Material") -> str:
+    """Return coverage.csv: every run of the study, those besides that the selection leaves out."""
+    if material.study is None:
+        return tidy.csv_text(tidy.coverage([]))
+    left_out = trace.left_out(material.study, material.selected, material.scores)
+    return tidy.csv_text(tidy.coverage(material.study.runs, left_out))
+
+
 def _headings(material: "Material", found: results.Results) -> tuple[str, str]:
     if material.study is None:
         title = "Atari 100k: published results"
         lead = f"{len(found.methods)} methods, {len(found.tasks)} tasks, {len(found.runs)} runs from scores/."
         return title, lead
     done = sum(r.state == "done" for r in material.selected)
-    lead = (
-        f"{done} of {len(material.selected)} runs finished: {len(found.methods)} methods on {len(found.tasks)} tasks."
-    )
+    selected, whole = len(material.selected), len(material.study.runs)
+    runs = f"{selected} runs" if selected == whole else f"{selected} selected runs (of {whole} of the study)"
+    lead = f"{done} of {runs} finished: {len(found.methods)} methods on {len(found.tasks)} tasks."
     return f"Study {material.name}", lead
 
 
@@ -129,6 +136,7 @@ def _markdown(c: Contents) -> str:
 def _provenance(material: "Material", found: results.Results) -> list[tuple[str, str]]:
     s = found.settings
     rows = [
+        ("Command", material.command),
         (
             "Statistics",
             f"{s.reps} bootstrap samples (curves {s.curve_reps}), seed {s.seed}, {s.level:.0%} percentile intervals",
@@ -137,6 +145,7 @@ def _provenance(material: "Material", found: results.Results) -> list[tuple[str,
         ("References", f"{s.reference} ({digest(scores.SCORES / 'atari100k_references.csv')})"),
         ("Analysed with", f"Python {platform.python_version()}, " + ", ".join(f"{p} {version(p)}" for p in PACKAGES)),
     ]
+    rows += [(f"Added: {path}", f"sha256 {digest}") for path, digest in material.files.items()]
     known = scores.published_methods()
     rows += [
         (known[m].label, f"{known[m].source}{'. ' + known[m].note if known[m].note else ''}")
