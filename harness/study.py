@@ -34,6 +34,8 @@ from harness.command import Command, SubmissionError
 from harness.grid_file import grid_path
 
 HIDDEN = ".harness"
+LAUNCHES = "launches"
+LAUNCH_ID = re.compile(r"\d{4,}-\d{8}-\d{6}-[0-9a-f]{6}")
 LOCK_WAIT_S = 120.0
 
 
@@ -143,7 +145,7 @@ class Study:
 
     def launches(self) -> list[Launch]:
         """Return the launches made so far, oldest first."""
-        folder = self.hidden / "launches"
+        folder = self.hidden / LAUNCHES
         found: list[Launch] = []
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
             data = read_json(path / "launch.json")
@@ -230,7 +232,7 @@ def new_launch(study: Study, data: dict[str, Any]) -> Launch:
     """Write a launch, private to the user, with a pack file for each of its jobs; nothing is submitted yet."""
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     number = len(study.launches())
-    folder = study.hidden / "launches" / f"{number:04d}-{stamp}-{secrets.token_hex(3)}"
+    folder = study.hidden / LAUNCHES / f"{number:04d}-{stamp}-{secrets.token_hex(3)}"
     folder.parent.mkdir(mode=0o700, exist_ok=True)
     folder.mkdir(mode=0o700)
     for name in ("packs", "cancel", "submitit"):
