@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from analysis.resample import Floats, Stream, percentile_bounds, stratified_indices
 from analysis.runs import Interval, Runs, check_bootstrap, no_interval, strata
+from analysis.ties import ranks, signs
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ def probability_of_improvement(
     first, second = strata(x), strata(y)
     if len(first) != len(second):
         raise ValueError(f"methods must be compared on the same tasks, not on {len(first)} and {len(second)}")
-    wins = [2.0 * (a[:, None] > b) + (a[:, None] == b) for a, b in zip(first, second, strict=True)]
+    wins = [1.0 + signs(a[:, None], b) for a, b in zip(first, second, strict=True)]
     per_task = np.array([win.sum() / (2.0 * win.size) for win in wins])
     n_runs = sum(map(len, first)) + sum(map(len, second))
     point = float(per_task.sum() / len(wins))
@@ -66,41 +67,37 @@ def _improvement_replicates(wins: Sequence[Floats], reps: int, seed: int) -> Flo
     return np.concatenate(parts)
 
 
-def ranks(values: ArrayLike) -> Floats:
-    """Return ranks from 1 for the smallest value on; equal values share the mean of their ranks."""
-    array = np.asarray(values, np.float64)
-    _, inverse, counts = np.unique(array, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return ((last - counts + 1 + last) / 2)[inverse]
+def average_rank(means: Mapping[str, ArrayLike], scale: ArrayLike = 1.0) -> dict[str, float]:
+    """Return each method's rank (1 is best) by its mean per task, ties sharing ranks, averaged over tasks.
 
-
-def average_rank(means: Mapping[str, ArrayLike]) -> dict[str, float]:
-    """Return each method's rank (1 is best) by its mean per task, ties sharing ranks, averaged over tasks."""
-    table = np.array([np.asarray(column, np.float64) for column in means.values()])
-    _all_finite(table)
-    per_task = np.array([ranks(-column) for column in table.T])
+    `scale` is the magnitude of the tasks' scores, one or one per task, of which ties may differ by TOLERANCE.
+    """
+    columns = _alike(list(means.values()))
+    table = np.array(columns)
+    scales = np.broadcast_to(np.asarray(scale, np.float64), table[0].shape)
+    per_task = np.array([ranks(-column, one) for column, one in zip(table.T, scales, strict=True)])
     return {name: float(rank) for name, rank in zip(means, per_task.sum(axis=0) / len(per_task), strict=True)}
 
 
-def win_tie_loss(x: ArrayLike, y: ArrayLike) -> tuple[int, int, int]:
-    """Return on how many tasks x's mean is above, equal to, and below y's."""
-    differences = np.asarray(x, np.float64) - np.asarray(y, np.float64)
-    _all_finite(differences)
-    return int((differences > 0).sum()), int((differences == 0).sum()), int((differences < 0).sum())
+def win_tie_loss(x: ArrayLike, y: ArrayLike, scale: ArrayLike = 1.0) -> tuple[int, int, int]:
+    """Return on how many tasks x's mean is above, equal to, and below y's; `scale` as for `average_rank`."""
+    first, second = _alike([x, y])
+    found = signs(first, second, scale)
+    return int((found > 0).sum()), int((found == 0).sum()), int((found < 0).sum())
 
 
-def signed_rank_test(differences: ArrayLike) -> float:
+def signed_rank_test(differences: ArrayLike, scale: ArrayLike = 1.0) -> float:
     """Return the two-sided p-value of Wilcoxon's signed-rank test on paired differences, one per task.
 
     Exact, with ties, for any number of tasks: the null distribution of the rank sum is built by convolution. Zero
-    differences are left out, as Wilcoxon did; without a non-zero difference p = 1.
+    differences are left out, as Wilcoxon did; without a non-zero difference p = 1. `scale` is the magnitude of what was
+    subtracted, one or one per task: differences below TOLERANCE of it are zero.
     """
-    values = np.asarray(differences, np.float64)
-    _all_finite(values)
-    values = values[values != 0]
+    (values,) = _alike([differences])
+    values = values[signs(values, 0.0, scale) != 0]
     if not len(values):
         return 1.0
-    doubled = np.rint(2 * ranks(np.abs(values))).astype(np.int64)  # ranks of ties are halves
+    doubled = np.rint(2 * ranks(np.abs(values), np.max(scale))).astype(np.int64)  # ranks of ties are halves
     total = int(doubled.sum())
     chance = np.zeros(total + 1)
     chance[0] = 1.0
@@ -113,6 +110,13 @@ def signed_rank_test(differences: ArrayLike) -> float:
     return min(1.0, 2.0 * float(chance[: tail + 1].sum()))
 
 
-def _all_finite(values: Floats) -> None:
-    if not np.isfinite(values).all():
+def _alike(columns: Sequence[ArrayLike]) -> list[Floats]:
+    """Return arrays of finite numbers, one number per task in each."""
+    arrays = [np.asarray(column, np.float64) for column in columns]
+    shapes = [array.shape for array in arrays]
+    if any(len(shape) != 1 for shape in shapes) or len(set(shapes)) > 1:
+        listed = " and ".join(map(str, shapes))
+        raise ValueError(f"one number per task, of the same tasks, is expected for each method, not shapes {listed}")
+    if not all(np.isfinite(array).all() for array in arrays):
         raise ValueError("a task's mean is not a finite number; leave the task out for all methods")
+    return arrays

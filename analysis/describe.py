@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from analysis.runs import strata
+from analysis.ties import exact_mean, exact_std
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,11 @@ def describe(scores: ArrayLike, level: float = 0.95) -> Description:
     """Return the description of one task's runs; `t_half_width` is half of Student's interval for the mean."""
     (values,) = strata([scores])
     n = len(values)
-    std = float(values.std(ddof=1)) if n > 1 else math.nan
+    std = exact_std(values)
     sem = std / math.sqrt(n)
     half = student_quantile((1 + level) / 2, n - 1) * sem if n > 1 else math.nan
     return Description(
-        n, float(values.mean()), float(np.median(values)), float(values.min()), float(values.max()), std, sem, half
+        n, exact_mean(values), float(np.median(values)), float(values.min()), float(values.max()), std, sem, half
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.resample import Floats, Indices
+from analysis.ties import TOLERANCE
 
 EXACT_BELOW = 2**62  # sums of counts beyond it would overflow
 
@@ -34,16 +35,17 @@ class Pool:
         self.ranks[self.order] = np.arange(len(self.values), dtype=np.uint32)
 
     def itself(self) -> "Sample":
-        """Return the one sample that draws every run once."""
-        return Sample(self, np.arange(len(self.values))[None])
+        """Return the one sample that draws every run once, its sums the same in whatever order the runs come."""
+        return Sample(self, np.arange(len(self.values))[None], exact=True)
 
 
 class Sample:
     """Samples of a pool, drawn by indices [reps, runs], with what several metrics need of them computed once."""
 
-    def __init__(self, pool: Pool, indices: Indices) -> None:
+    def __init__(self, pool: Pool, indices: Indices, exact: bool = False) -> None:
         self.pool = pool
         self.indices = indices
+        self.exact = exact
 
     @cached_property
     def values(self) -> Floats:
@@ -63,7 +65,10 @@ class Sample:
         return self.task_sums(self.values) / np.asarray(self.pool.sizes, np.float64)
 
     def task_sums(self, values: Floats) -> Floats:
-        """Return sums over the runs of each task [reps, tasks], added in the order of the runs."""
+        """Return sums over the runs of each task [reps, tasks], added in the order of the runs unless exact."""
+        if self.exact:
+            ends = np.cumsum(self.pool.sizes)[:-1]
+            return np.array([[math.fsum(part) for part in np.split(row, ends)] for row in values])
         if self.pool.equal:
             cube = values.reshape(len(values), self.pool.n_tasks, -1)
             total = cube[:, :, 0].copy()
@@ -113,7 +118,7 @@ def iqm(sample: Sample) -> Floats:
 def optimality_gap(sample: Sample) -> Floats:
     """Return 1 - the mean of min(score, 1) [reps]."""
     capped = np.minimum(sample.values, 1.0)
-    if sample.pool.equal:
+    if sample.pool.equal and not sample.exact:
         return 1.0 - capped.sum(axis=1) / capped.shape[1]
     task_means = sample.task_sums(capped) / np.asarray(sample.pool.sizes, np.float64)
     return 1.0 - task_means.sum(axis=1) / sample.pool.n_tasks
@@ -121,7 +126,7 @@ def optimality_gap(sample: Sample) -> Floats:
 
 def superhuman(sample: Sample) -> Floats:
     """Return the number of tasks whose mean exceeds 1 [reps]."""
-    return (sample.task_means > 1.0).sum(axis=1).astype(np.float64)
+    return (sample.task_means > 1.0 + TOLERANCE).sum(axis=1).astype(np.float64)
 
 
 METRICS: dict[str, Callable[[Sample], Floats]] = {

@@ -15,6 +15,7 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 CHUNK = 2048  # replicates at a time: 5 × 26 indices of them are 266 kB, which a second-level cache holds
+LARGEST_CHUNK = 2**21  # indices at a time, 16 MB of them, so that many runs of many tasks fit into memory
 
 
 class Stream:
@@ -60,6 +61,7 @@ def stratified_indices(sizes: Sequence[int], reps: int, stream: Stream, chunk: i
         n: np.concatenate([np.arange(n) + start for start, m in zip(starts, sizes, strict=True) if m == n])
         for n in sorted(set(sizes))
     }
+    chunk = max(1, min(chunk, LARGEST_CHUNK // sum(sizes)))
     for first in range(0, reps, chunk):
         rows = min(chunk, reps - first)
         if len(columns) == 1:

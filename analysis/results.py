@@ -12,6 +12,7 @@ from analysis.compare import Improvement
 from analysis.resample import Floats
 from analysis.runs import Interval
 from analysis.scores import OURS, PUBLISHED, RunScores, references
+from analysis.ties import exact_mean, exact_std
 
 AGGREGATES = ("mean", "median", "iqm", "optimality_gap", "superhuman")
 CURVES = ("iqm", "median", "mean")
@@ -32,13 +33,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Cell:
-    """One method on one task: n runs, mean and standard deviation (n-1; NaN for one run), and the mean normalised."""
+    """One method on one task: n runs, mean and standard deviation (n-1; NaN for one run), and the mean normalised.
+
+    `largest` is the largest magnitude of the runs' scores: the scale on which means may tie.
+    """
 
     n: int
     mean: float
     std: float
     normalised: float
     frames: tuple[int, int]
+    largest: float
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,13 @@ class Group:
     profiles: dict[str, stats.Profile] = field(default_factory=dict[str, stats.Profile])
     curves: dict[str, dict[str, stats.Curve]] = field(default_factory=dict[str, dict[str, stats.Curve]])
     frames: tuple[int, int] = (0, 0)
+
+    def magnitudes(self) -> Floats:
+        """Return each task's largest score of any method, at least 1 where scores have a common scale."""
+        largest = [
+            max(float(np.abs(scores[k]).max()) for scores in self.scores.values()) for k in range(len(self.tasks))
+        ]
+        return np.maximum(largest, 0.0 if self.scale == RAW else 1.0)
 
 
 @dataclass
@@ -164,10 +176,9 @@ def units_of(runs: Sequence[RunScores]) -> dict[str, str]:
 
 
 def _cell(scores: Sequence[float], frames: Sequence[int], reference: tuple[float, float] | None) -> Cell:
-    mean = float(np.mean(scores))
-    std = float(np.std(scores, ddof=1)) if len(scores) > 1 else math.nan
+    mean, std = exact_mean(scores), exact_std(scores)
     normalised = float(stats.normalise(mean, *reference)) if reference else math.nan
-    return Cell(len(scores), mean, std, normalised, (min(frames), max(frames)))
+    return Cell(len(scores), mean, std, normalised, (min(frames), max(frames)), max(map(abs, scores)))
 
 
 def _scales(tasks: Sequence[str], units: Mapping[str, str], table: Mapping[str, object]) -> dict[str, list[str]]:
@@ -190,7 +201,8 @@ def _group(
     shared = [t for t in tasks if all((m, t) in finals for m in present)]
     if not present or not shared:
         return None
-    scores = {m: [_scaled(finals[m, t], scale, table.get(t)) for t in shared] for m in present}
+    # Sorted, so that a number does not depend on which seed had which score.
+    scores = {m: [np.sort(_scaled(finals[m, t], scale, table.get(t))) for t in shared] for m in present}
     return Group(scale, shared, present, scores)
 
 
@@ -227,7 +239,8 @@ def _scaled(scores: Sequence[float], scale: str, reference: tuple[float, float] 
 
 
 def _fill(group: Group, s: Settings) -> None:
-    means = {m: np.array([scores.mean() for scores in group.scores[m]]) for m in group.methods}
+    means = {m: np.array([exact_mean(scores) for scores in group.scores[m]]) for m in group.methods}
+    magnitude = group.magnitudes()
     metrics = AGGREGATES if group.scale == HUMAN else AGGREGATES[:3]
     if group.scale != RAW:
         for method in group.methods:
@@ -239,7 +252,7 @@ def _fill(group: Group, s: Settings) -> None:
             m: stats.performance_profile(group.scores[m], taus, seed=s.seed, level=s.level) for m in group.methods
         }
     if len(group.methods) > 1:
-        group.average_rank = stats.average_rank(means)
+        group.average_rank = stats.average_rank(means, magnitude)
     for x, y in _pairs(group.methods):
         improvement = stats.probability_of_improvement(
             group.scores[x], group.scores[y], reps=s.reps, seed=s.seed, level=s.level
@@ -250,9 +263,9 @@ def _fill(group: Group, s: Settings) -> None:
             if names
             else {}
         )
-        wins, ties, losses = stats.win_tie_loss(means[x], means[y])
+        wins, ties, losses = stats.win_tie_loss(means[x], means[y], magnitude)
         # The test ranks differences across tasks, which raw returns do not allow.
-        p = math.nan if group.scale == RAW else stats.signed_rank_test(means[x] - means[y])
+        p = math.nan if group.scale == RAW else stats.signed_rank_test(means[x] - means[y], magnitude)
         group.comparisons.append(Comparison(x, y, improvement, differences, wins, ties, losses, p))
 
 

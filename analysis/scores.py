@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from analysis import stats
 from analysis.errors import InputError, nearest
 from analysis.resample import Floats
+from analysis.ties import exact_mean
 from analysis.values import MAX_FRAMES, is_finite, is_whole
 
 SCORES = Path(__file__).resolve().parents[1] / "scores"
@@ -46,8 +47,8 @@ class RunScores:
         """Return the mean of the last `last` evaluations (or of the episodes in the window); NaN when there is none."""
         if self.window is not None:
             inside = (self.frames >= self.window[0]) & (self.frames <= self.window[1])
-            return float(self.scores[inside].mean()) if inside.any() else math.nan
-        return float(self.scores[-last:].mean()) if len(self.scores) else math.nan
+            return exact_mean(self.scores[inside]) if inside.any() else math.nan
+        return exact_mean(self.scores[-last:]) if len(self.scores) else math.nan
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from analysis.describe import Description, area_under_curve, describe, student_q
 from analysis.metrics import METRICS, Pool, Sample
 from analysis.resample import Floats, Stream, percentile_bounds, stratified_indices
 from analysis.runs import Interval, Runs, check_bootstrap, no_interval, strata
+from analysis.ties import exact_mean, margin
 
 __all__ = [
     "METRICS",
@@ -197,8 +198,11 @@ def performance_profile(
     """
     arrays = strata(runs)
     thresholds = np.asarray(taus, np.float64)
+    if thresholds.ndim != 1 or not np.isfinite(thresholds).all():
+        raise ValueError(f"thresholds are a list of finite numbers, not {taus!r}")
+    over = thresholds + margin(thresholds)
     pool = Pool(arrays)
-    above = (pool.values[:, None] > thresholds).astype(np.float64) * pool.multiplicities[:, None]
+    above = (pool.values[:, None] > over).astype(np.float64) * pool.multiplicities[:, None]
     n, total = len(pool.values), float(pool.multiplicities.sum())
     low = high = None
     if not no_interval(arrays):
@@ -209,8 +213,8 @@ def performance_profile(
             counts = np.bincount(flat, minlength=len(indices) * n).reshape(len(indices), n)
             parts.append(counts.astype(np.float64) @ above)
         low, high = percentile_bounds(np.concatenate(parts) / total, level)
-    means = np.array([array.mean() for array in arrays])
-    task_share = (means[:, None] > thresholds).sum(axis=0) / len(arrays)
+    means = np.array([exact_mean(array) for array in arrays])
+    task_share = (means[:, None] > over).sum(axis=0) / len(arrays)
     return Profile(thresholds, above.sum(axis=0) / total, task_share, low, high, n, len(arrays))
 
 
@@ -240,6 +244,8 @@ def curve(
     The same seed at every step keeps runs whole along the curve. Bands are NaN where a task has a single run.
     """
     where = np.asarray(steps, np.float64)
+    if where.ndim != 1 or not (np.diff(where) > 0).all():
+        raise ValueError("the steps of a curve must be a list of ascending numbers")
     matrices = [np.asarray(matrix, np.float64) for matrix in evaluations]
     if any(matrix.ndim != 2 or matrix.shape[1] != len(where) for matrix in matrices):
         raise ValueError(f"evaluations must be [runs, {len(where)} steps] per task, not {[m.shape for m in matrices]}")

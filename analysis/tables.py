@@ -9,6 +9,7 @@ from analysis.results import HUMAN, RAW, SUCCESS, Cell, Group, Results
 from analysis.runs import Interval
 from analysis.scores import Literature, label
 from analysis.table import Entry, Table
+from analysis.ties import all_equal, is_best
 
 DASH = "–"
 PROTOCOLS = "Figures of other publications are as published; their runs share no protocol with the others."
@@ -29,7 +30,7 @@ def number(value: float) -> str:
     size = abs(value)
     digits = 0 if size >= 1000 else 1 if size >= 10 else 2
     text = f"{value:,.{digits}f}"
-    return ("0" + text[2:] if float(text.replace(",", "")) == 0 and text.startswith("-0") else text).replace("-", "−")
+    return (text if float(text.replace(",", "")) else text.removeprefix("-")).replace("-", "−")
 
 
 def count(n: int, noun: str) -> str:
@@ -45,10 +46,16 @@ def frames_text(span: tuple[int, int]) -> str:
 
 def interval_text(interval: Interval, digits: int = 3) -> str:
     """Return `0.607 [0.552, 0.680]`, or the estimate alone where there is no interval."""
-    text = f"{interval.estimate:.{digits}f}"
+    text = fixed(interval.estimate, digits)
     if interval.low is not None and interval.high is not None:
-        text += f" [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
-    return text.replace("-", "−")
+        text += f" [{fixed(interval.low, digits)}, {fixed(interval.high, digits)}]"
+    return text
+
+
+def fixed(value: float, digits: int) -> str:
+    """Return a number with so many decimals, zero without a sign."""
+    text = f"{value:.{digits}f}"
+    return (text if float(text) else text.removeprefix("-")).replace("-", "−")
 
 
 def task_label(task: str) -> str:
@@ -69,16 +76,18 @@ def per_task(results: Results, literature: Sequence[Literature] = ()) -> Table:
         cells = {m: results.cells.get((m, task)) for m in results.methods}
         published = [entry.means.get(task, math.nan) for entry in literature]
         means = [v for v in [*(c.mean for c in cells.values() if c), *published] if not math.isnan(v)]
-        best = max(means) if len(set(means)) > 1 else math.nan
+        scale = max((c.largest for c in cells.values() if c), default=0.0)
+        best = math.nan if all_equal(means, scale) else max(means)
         row = [Entry(task_label(task), task)]
         for method in results.methods:
-            row += _task_entries(cells[method], best, has_reference, results.units[task])
-        row += [Entry(number(v), v if not math.isnan(v) else None, v == best) for v in published]
+            is_bold = (cell := cells[method]) is not None and is_best(cell.mean, best, scale)
+            row += _task_entries(cell, is_bold, has_reference, results.units[task])
+        row += [Entry(number(v), None if math.isnan(v) else v, is_best(v, best, scale)) for v in published]
         rows.append(row)
     return Table("per_task", _per_task_title(results), columns, rows, _per_task_notes(results, bool(literature)))
 
 
-def _task_entries(cell: Cell | None, best: float, with_normalised: bool, unit: str) -> list[Entry]:
+def _task_entries(cell: Cell | None, best: bool, with_normalised: bool, unit: str) -> list[Entry]:
     if cell is None:
         return [Entry(DASH)] * (2 if with_normalised else 1)
     if math.isnan(cell.mean):
@@ -88,7 +97,7 @@ def _task_entries(cell: Cell | None, best: float, with_normalised: bool, unit: s
     text = (
         number(cell.mean * factor) + (f" ± {number(cell.std * factor)}" if cell.n > 1 else "") + sign + f" ({cell.n})"
     )
-    entries = [Entry(text, cell.mean, cell.mean == best, f"{cell.n} runs, {frames_text(cell.frames)}")]
+    entries = [Entry(text, cell.mean, best, f"{cell.n} runs, {frames_text(cell.frames)}")]
     if with_normalised:
         value = cell.normalised
         entries.append(Entry(DASH if math.isnan(value) else f"{value:.3f}", None if math.isnan(value) else value))
@@ -105,7 +114,10 @@ def _per_task_title(results: Results) -> str:
 
 
 def _per_task_notes(results: Results, literature: bool) -> list[str]:
-    notes = ["The best mean of a row is bold. The standard deviation has n−1 in the denominator; one run has none."]
+    notes = [
+        "Bold is the largest mean of a row, whatever its spread: it is no test. The standard deviation has n−1 in the "
+        "denominator; one run has none."
+    ]
     if any(group.scale == HUMAN for group in results.groups):
         notes.append("Normalised = (score − random) / (human − random), of the mean over runs.")
     if any(math.isnan(cell.mean) for cell in results.cells.values()):
@@ -130,7 +142,7 @@ def aggregates(results: Results, group: Group, literature: Sequence[Literature] 
         row = [Entry(label(method), label(method))]
         for m in metrics:
             digits = 0 if m == "superhuman" else 3
-            row.append(Entry(interval_text(found[m], digits), found[m].estimate, found[m].estimate == best[m]))
+            row.append(Entry(interval_text(found[m], digits), found[m].estimate, is_best(found[m].estimate, best[m])))
         rows.append([*row, Entry(str(found[metrics[0]].n_runs)), Entry(str(len(group.tasks)))])
     rules = [len(rows)] if literature else []
     rows += [_with_best(row, [best[m] for m in metrics]) for row in others]
@@ -144,13 +156,16 @@ def aggregates(results: Results, group: Group, literature: Sequence[Literature] 
 def _with_best(row: list[Entry], best: Sequence[float]) -> list[Entry]:
     """Return a row of a publication with those of its figures in bold that are the best of their columns."""
     name, *rest = row
-    bold = [replace(entry, best=entry.value == b) for entry, b in zip(rest, best, strict=False)]
+    bold = [
+        replace(entry, best=isinstance(entry.value, float) and is_best(entry.value, b))
+        for entry, b in zip(rest, best, strict=False)
+    ]
     return [name, *bold, *rest[len(best) :]]
 
 
 def _best(estimates: Sequence[float], metric: str) -> float:
     """Return the best estimate, NaN where all are equal."""
-    if len(set(estimates)) < 2:
+    if all_equal(estimates):
         return math.nan
     return min(estimates) if metric == "optimality_gap" else max(estimates)
 
