@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from agent.record import RunKey
 from analysis.errors import InputError
 from analysis.fill import fill_command
-from analysis.load import LoadedRun, LoadedStudy
+from analysis.load import LoadedRun, LoadedStudy, Problem
 from analysis.scores import RunScores
 
 # Settings that may differ between runs without changing what is computed; a test holds them equal to agent.config's.
@@ -218,38 +218,76 @@ class Duplicate:
 def duplicates(runs: Iterable[RunScores]) -> list[Duplicate]:
     """Return pairs of runs that share most of a curve.
 
-    That is more than half of their evaluations and of the different scores among them, three at least, or 90% of ten or
-    more evaluations. Constant runs, and those that end at the same best score, share them for good reasons.
+    Equal scores are evidence in so far as a score says which evaluation it is of: fully if the four evaluations around
+    it have others, by half if two of them have the same, not at all at a floor or ceiling. They must come to three
+    evaluations, and to more than there are different ones.
     """
     groups: dict[tuple[str, str], list[RunScores]] = {}
     for run in runs:
         groups.setdefault((run.method, run.task), []).append(run)
     found: list[Duplicate] = []
     for (method, task), members in sorted(groups.items()):
+        bounds = _bounds(members)
+        telling = {id(run): _telling(run.scores, bounds) for run in members}
         for a, b in combinations(sorted(members, key=lambda r: r.seed), 2):
             shared, ia, ib = np.intersect1d(a.frames, b.frames, return_indices=True)
             same = a.scores[ia] == b.scores[ib]
-            if _most_of_a_curve(a.scores[ia], same):
+            evidence = np.minimum(telling[id(a)][ia], telling[id(b)][ib])[same].sum()
+            if evidence >= 3 and evidence > (~same).sum():
                 where = tuple(int(frame) for frame in shared[~same])
                 found.append(Duplicate(method, task, (a.seed, b.seed), int(same.sum()), len(shared), where))
     return found
 
 
-def _most_of_a_curve(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> bool:
-    equal, different = len(np.unique(scores[same])), len(np.unique(scores))
-    by_value = equal >= 3 and 2 * equal > different and 2 * same.sum() > len(same)
-    return bool(by_value or (len(same) >= 10 and same.sum() >= 0.9 * len(same) and equal > 1))
+def _bounds(runs: Sequence[RunScores]) -> list[float]:
+    """Return the least and the largest score of a task, where runs have them at several numbers of frames."""
+    scores = np.concatenate([run.scores for run in runs])
+    frames = np.concatenate([run.frames for run in runs])
+    ends = [float(scores.min()), float(scores.max())] if len(scores) else []
+    known = [0.0, 1.0] if any(run.unit == "success" for run in runs) else []
+    return known + [end for end in ends if len(np.unique(frames[scores == end])) > 1]
 
 
-def suspicious(runs: Iterable[RunScores]) -> list[Finding]:
-    """Return findings about scores that look wrong although they can be read."""
+def _telling(scores: NDArray[np.float64], bounds: Sequence[float]) -> NDArray[np.float64]:
+    """Return per evaluation the share of the two before and the two after it that have another score; 0 at a bound."""
+    others, equal = np.zeros(len(scores)), np.zeros(len(scores))
+    for distance in range(1, min(3, len(scores))):
+        same = scores[distance:] == scores[:-distance]
+        for part in (slice(distance, None), slice(None, -distance)):
+            others[part] += 1
+            equal[part] += same
+    share = 1 - equal / np.maximum(others, 1)
+    share[np.isin(scores, bounds)] = 0.0
+    return share
+
+
+def suspicious(runs: Iterable[RunScores]) -> tuple[list[Finding], list[Problem]]:
+    """Return what looks wrong although it can be read: a finding per method and task, a problem per pair of seeds."""
+    pairs: dict[tuple[str, str], list[Duplicate]] = {}
+    members = list(runs)
+    for d in duplicates(members):
+        pairs.setdefault((d.method, d.task), []).append(d)
+    folders = {(run.method, run.task, run.seed): run.folder for run in members}
     found: list[Finding] = []
-    for d in duplicates(runs):
-        where = f"; they differ at {', '.join(map(str, d.differs_at))} frames" if d.differs_at else ""
-        seeds = f"seeds {d.seeds[0]} and {d.seeds[1]}"
-        text = f"{d.method}, {d.task}: {seeds} share {d.equal} of {d.points} evaluations{where}"
-        found.append(Finding("suspicious", text))
-    return found
+    problems: list[Problem] = []
+    for (method, task), group in pairs.items():
+        texts = [_shared(d) for d in group]
+        if len(group) == 1:
+            found.append(Finding("suspicious", f"{method}, {task}: {texts[0]}"))
+        else:
+            seeds = sorted({seed for d in group for seed in d.seeds})
+            text = f"{method}, {task}: seeds {some(map(str, seeds))} share most of their evaluations"
+            found.append(Finding("suspicious", text, details=texts))
+        for d, text in zip(group, texts, strict=True):
+            folder = folders[method, task, d.seeds[1]]
+            where = str(folder / "scores.jsonl") if folder else f"{method}, {task}"
+            problems.append(Problem(where, f"{text}; both runs count"))
+    return found, problems
+
+
+def _shared(d: Duplicate) -> str:
+    text = f"seeds {d.seeds[0]} and {d.seeds[1]} share {d.equal} of {d.points} evaluations"
+    return text + (f"; they differ at {some(map(str, d.differs_at))} frames" if d.differs_at else "")
 
 
 def paired(runs: Sequence[LoadedRun]) -> list[LoadedRun]:

@@ -66,10 +66,11 @@ def gather(options: Options) -> Material:
         found = [*_judge(options, study, pairs), *guard.unpaired(selected, pairs)]
     damaged = {id(run.scores) for run in selected if run.state == "damaged"}
     usable = [r for r in chosen if id(r) not in damaged]
-    found += guard.suspicious(usable)
+    twins, doubtful = guard.suspicious(usable)
+    found += twins
     found += added.check(usable, [run.scores for run in selected if run.state == "done"])
     shown = {run.key for run in selected}
-    problems = [p for p in (study.problems if study else []) if p.run is None or p.run in shown]
+    problems = [p for p in (study.problems if study else []) if p.run is None or p.run in shown] + doubtful
     files = trace.digests(options.items("extra"))
     command = trace.command(options.words)
     return Material(name or "published", study, selected, usable, left_out + found, problems, command, files)

@@ -1,13 +1,16 @@
 """What the report refuses to compare, or says beside the numbers: mixed, unpaired and suspicious runs."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from agent.config import NOT_IDENTITY
 from agent.record import RunKey
 from analysis import guard, report
+from analysis.scores import RunScores
 from tests.analysis.studies import curve, rows, write_plan, write_run, write_study
 
 pytestmark = pytest.mark.usefixtures("own_folder")
@@ -115,6 +118,62 @@ def test_twin_seeds_of_a_study_are_flagged_and_constant_ones_are_not() -> None:
     text = Path("report/report.md").read_text()
     assert len(re.findall(r"\*\*Suspicious\*\*", text)) == 2
     assert "dreamerv3, catch: seeds 0 and 1 share 18 of 20 evaluations; they differ at 30400, 32000 frames" in text
+    assert [Path(row["path"]).parent.name for row in rows("problems.csv")] == ["seed-1", "seed-1"]
+    assert "seeds 0 and 1 share 18 of 20 evaluations" in rows("problems.csv")[0]["reason"]
+    assert "both runs count" in Path("report/index.html").read_text().partition('id="data"')[2]
+
+
+def runs_of(*curves: Sequence[float], unit: str = "return") -> list[RunScores]:
+    """Runs of one task with these curves, one seed each."""
+    frames = np.arange(1, len(curves[0]) + 1) * 400
+    return [
+        RunScores("m", "t", seed, frames, np.array(c, np.float64), unit=unit, folder=Path(f"t/m/seed-{seed}"))
+        for seed, c in enumerate(curves)
+    ]
+
+
+RISE, OTHER = [3.1, 4.7, 5.2, 6.6], [2.9, 4.8, 6.1, 7.0]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "unit"),
+    [
+        ([-21.0] * 8 + RISE + [21.0] * 8, [-21.0] * 8 + OTHER + [21.0] * 8, "return"),
+        ([-21.0] * 18 + RISE[:2], [-21.0] * 18 + RISE[:2], "return"),
+        ([0.0, 100.0, *[100.0] * 17, 1500.0], [0.0, *[100.0] * 18, 1400.0], "return"),  # a plateau that is no bound
+        ([0.0, 0.3, 0.5, 1.0], [0.0, 0.3, 0.5, 1.0], "success"),
+        ([0.0, 0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0, 1.0], [0.0, 0.0, 0.2, 0.3, 0.6, 0.7, 0.8, 1.0, 1.0], "return"),
+        ([5.0] * 20, [5.0] * 20, "return"),
+        ([1.0], [1.0], "return"),
+    ],
+)
+def test_a_floor_a_ceiling_and_a_plateau_are_no_evidence_of_twins(
+    first: list[float], second: list[float], unit: str
+) -> None:
+    assert guard.duplicates(runs_of(first, second, unit=unit)) == []
+
+
+@pytest.mark.parametrize(
+    "shared",
+    [
+        [*RISE, *OTHER],
+        [0.0, *RISE, *[21.0] * 10],
+        [0.0, 0.1, 0.3, 0.2, 0.2, 0.4, 0.3, 0.5, 0.4, 0.6, 0.5, 0.7, 0.6, 0.8, 0.7, 0.9],
+    ],
+)
+@pytest.mark.parametrize("copies", [2, 5])
+def test_copies_of_a_curve_are_twins_however_many_there_are(shared: list[float], copies: int) -> None:
+    found = guard.duplicates(runs_of(*[shared] * copies))
+    assert len(found) == copies * (copies - 1) // 2
+    assert {(d.equal, d.points, d.differs_at) for d in found} == {(len(shared), len(shared), ())}
+
+
+def test_twins_are_one_note_per_task_and_method_and_one_problem_per_pair() -> None:
+    notes, problems = guard.suspicious(runs_of(*[[*RISE, *OTHER]] * 3))
+    assert [note.text for note in notes] == ["m, t: seeds 0, 1, 2 share most of their evaluations"]
+    assert notes[0].details[1] == "seeds 0 and 2 share 8 of 8 evaluations"
+    assert [problem.path for problem in problems] == [f"t/m/seed-{seed}/scores.jsonl" for seed in (1, 2, 2)]
+    assert problems[0].reason == "seeds 0 and 1 share 8 of 8 evaluations; both runs count"
 
 
 def test_the_guards_ignored_settings_are_the_agents() -> None:
