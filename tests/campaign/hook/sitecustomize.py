@@ -1,0 +1,142 @@
+"""Kills at a chosen moment: Python imports this by itself in every process of the campaign's jobs, through PYTHONPATH.
+
+The order to carry out lies in the folder that HARMONY_CAMPAIGN names. The moment is seen by the interpreter's audit
+events (files opened, renamed and removed, threads started), so no production code knows of it. Whichever process is
+first at the moment takes the order by renaming it, and tells the campaign by doing so.
+"""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+FOLDER = os.environ.get("HARMONY_CAMPAIGN", "")
+PROGRAMS = {"agent.train": "agent", "submitit.core._submit": "worker", "harness.pool": "pool"}
+RAISED_BY = {"os.rename": 1, "os.link": 1, "os.remove": 0, "open": 0}
+BUSY = threading.local()
+SEEN = {}
+
+
+def role_of(words):
+    """Return what a process is by its command line, None for any other program."""
+    return next((role for program, role in PROGRAMS.items() if program in words), None)
+
+
+def ancestors():
+    """Return the pids of this process and of those it was started by, as far as they have a role."""
+    found, pid = {ROLE: os.getpid()}, os.getpid()
+    while pid > 1:
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+            role = role_of(Path(f"/proc/{pid}/cmdline").read_text().split("\0"))
+        except OSError:
+            break
+        if role is not None:
+            found.setdefault(role, pid)
+    return found
+
+
+def moment_of(event, args):
+    """Return the name of the moment that an audit event is, None when it is none."""
+    if event in ("_thread.start_new_thread", "_thread.start_joinable_thread"):
+        name = getattr(getattr(args[0], "__self__", None), "name", "")
+        if name == "heartbeat":
+            watch_rounds()
+        return "evaluation" if name == "evaluation" else None
+    if event not in RAISED_BY or (event == "open" and not writes(args[1], args[2])):
+        return None
+    path = args[RAISED_BY[event]]
+    if not isinstance(path, (str, os.PathLike)):
+        return None
+    path = os.fspath(path)
+    if "/checkpoint/" in path:
+        return "checkpoint"
+    for name in ("scores.jsonl", "metrics.jsonl", "result.json", "status.json", "lease.json"):
+        if name in os.path.basename(path):
+            return name.partition(".")[0]
+    return None
+
+
+def writes(mode, flags):
+    """Return whether a file is opened to be written."""
+    return any(letter in mode for letter in "wax+") if isinstance(mode, str) else bool(flags & 3)
+
+
+def watch_rounds():
+    """Make every stored round of environment steps a moment: `prefill` for the first ones, `round` for all."""
+    member = next(m.Member for n, m in list(sys.modules.items()) if n.startswith("agent.") and n.endswith(".member"))
+    keep = member.keep
+
+    @functools.wraps(keep)
+    def counted(self, *args):
+        come("prefill" if not self.updates else "round")
+        return keep(self, *args)
+
+    if not hasattr(keep, "__wrapped__"):
+        member.keep = counted
+
+
+def come(moment):
+    """Carry out the order if this is its moment."""
+    if getattr(BUSY, "now", False):
+        return
+    BUSY.now = True
+    try:
+        order = json.loads(Path(FOLDER, "order.json").read_text())
+        if order["role"] != ROLE or order["moment"] != moment:
+            return
+        SEEN[order["id"]] = SEEN.get(order["id"], 0) + 1
+        if SEEN[order["id"]] == order["nth"]:
+            begin(order)
+    except FileNotFoundError:
+        return
+    finally:
+        BUSY.now = False
+
+
+def begin(order):
+    """Do what the order says, now or a little later."""
+    if order["after_s"] > 0:
+        timer = threading.Timer(order["after_s"], strike, [order])
+        timer.daemon = True
+        timer.start()
+    else:
+        strike(order)
+
+
+def strike(order):
+    """Take the order away from all other processes, send its signals, and have Slurm told what it is to do."""
+    BUSY.now = True
+    pids = ancestors()
+    try:
+        os.rename(Path(FOLDER, "order.json"), Path(FOLDER, f"fired-{order['id']}.json"))
+    except FileNotFoundError:
+        return
+    for wait_s, victim, number in order["signals"]:
+        time.sleep(wait_s)
+        try:
+            os.kill(pids[victim], number)
+        except (KeyError, ProcessLookupError) as error:
+            print(f"campaign: {victim} is not there any more: {error!r}", file=sys.stderr)
+    if order["command"]:
+        job = os.environ.get("HARMONY_BENCH_JOB_ID", "")
+        subprocess.run([word.format(job=job) for word in order["command"]], check=False)
+    BUSY.now = False
+
+
+def hear(event, args):
+    """Hear an audit event."""
+    if not getattr(BUSY, "now", False):
+        moment = moment_of(event, args)
+        if moment is not None:
+            come(moment)
+
+
+ROLE = role_of(sys.orig_argv)
+if FOLDER and ROLE is not None:
+    sys.addaudithook(hear)
+    come("start")

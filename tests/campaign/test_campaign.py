@@ -1,0 +1,62 @@
+"""The campaign of kills, small; and that it finds what it looks for."""
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent.record import RunDir
+from tests.campaign import __main__ as campaign
+from tests.campaign import kills
+from tests.campaign.compare import differences
+from tests.campaign.trial import HOOK, environment
+
+# What a process does whose command line names the training program: three rows of scores, told one by one.
+ROWS = "for n in range(3): open('scores.jsonl', 'a').write('row'); print(n, flush=True)"
+
+
+def test_the_seed_decides_the_kills_and_every_kind_and_moment_comes_up() -> None:
+    for backend, kinds in kills.KINDS.items():
+        drawn = [[kills.choose(dice, n, backend) for n in range(500)] for dice in map(random.Random, (7, 7, 8))]
+        assert drawn[0] == drawn[1] != drawn[2]
+        assert {kill.kind for kill in drawn[0]} == {kind.name for kind in kinds}
+        assert {kill.moment for kill in drawn[0]} == {moment.name for moment in kills.MOMENTS}
+
+
+@pytest.mark.parametrize(("nth", "told"), [(1, ""), (3, "0\n1\n"), (4, "0\n1\n2\n")])
+def test_a_process_is_killed_in_the_very_step_that_was_ordered(tmp_path: Path, nth: int, told: str) -> None:
+    kill = kills.Kill(5, "agent KILL", "scores", nth, 0.0, kills.AGENT[0].signals, ())
+    kill.order(tmp_path)
+    with environment(HARMONY_CAMPAIGN=str(tmp_path), PYTHONPATH=str(HOOK)):
+        words = [sys.executable, "-c", ROWS, "agent.train"]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    struck = nth <= 3
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL if struck else 0, told), done.stderr
+    assert kills.fired(tmp_path, kill) == struck
+
+
+@pytest.mark.slow
+def test_killed_runs_end_as_undisturbed_ones_and_a_changed_bit_is_found(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    words = ["--kills", "3", "--seed", "5", "--cases", "catch", "--work", str(tmp_path), "--json", str(figures)]
+    assert campaign.main(words) == 0
+    told = json.loads(figures.read_text())
+    assert told["kills"] == 3 == sum(told["by moment"].values())
+    assert (told["different"], told["stuck"]) == (0, 0)
+    whole = RunDir(tmp_path / "whole-catch/runs/catch/catch/harmony_dreamerv3/seed-0")
+    other = RunDir(Path(shutil.copytree(whole.path, tmp_path / "other")))
+    assert differences(other, whole) == []
+    for path, old, new in (
+        (other.scores, b'"lengths":[7', b'"lengths":[8'),
+        (other.metrics, b'"env_steps":200', b'"env_steps":201'),
+        (other.result, b'"env_steps": 400', b'"env_steps": 401'),
+    ):
+        text = path.read_bytes()
+        path.write_bytes(text.replace(old, new, 1))
+        assert len(differences(other, whole)) == 1, path
+        path.write_bytes(text)
