@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from pathlib import Path
+import sys
 
 from agent.config import Config
+from agent.ownership import cache_home, opened
 
 # Set by the harness for a job whose processes share a GPU: the fraction of its memory that this process was promised.
 POOL_FRACTION = "HARMONY_BENCH_POOL_FRACTION"
 TOLERANCE = 0.02
+OFF = "JAX_ENABLE_COMPILATION_CACHE"
 NO_GPU = "install its CUDA packages (make venv EXTRAS=cuda12), or train on the CPU (jax.platform=cpu, cluster.gpus=0)"
 
 
@@ -32,21 +33,22 @@ def configure(config: Config) -> None:
     environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if config.jax.compilation_cache not in ("auto", "off"):
         environ.setdefault("JAX_COMPILATION_CACHE_DIR", config.jax.compilation_cache)
-    elif config.jax.compilation_cache == "auto":
-        environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_default_cache()))
+    elif config.jax.compilation_cache == "auto" and not ({"JAX_COMPILATION_CACHE_DIR", OFF} & environ.keys()):
+        _use_default_cache()
     environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
     if config.jax.debug_nans:
         environ["JAX_DEBUG_NANS"] = "true"
 
 
-def _default_cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or (Path.home() / ".cache")
-    cache = Path(base) / "harmony-bench" / "xla"
+def _use_default_cache() -> None:
+    """Let JAX keep what it compiles in the user's cache folder; where that cannot be, nothing is kept."""
     try:
-        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="harmony-bench-xla-"))
-    return cache
+        base = cache_home()
+        with opened(base, "harmony-bench", "xla"):
+            os.environ["JAX_COMPILATION_CACHE_DIR"] = str(base / "harmony-bench" / "xla")
+    except OSError as error:
+        print(f"no compilation cache: {error}", file=sys.stderr)
+        os.environ[OFF] = "false"
 
 
 def describe() -> str:

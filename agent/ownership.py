@@ -11,6 +11,8 @@ import stat
 from collections.abc import Generator
 from pathlib import Path
 
+from agent.files import RecordError
+
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -62,3 +64,17 @@ def opened(base: Path, *names: str) -> Generator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def refuse_swappable(folder: Path) -> None:
+    """Raise RecordError when anybody may exchange what lies at a path: a folder above it or itself is everybody's.
+
+    As in /tmp, a folder in which everybody may write is fine where each may remove only what is their own.
+    """
+    real = folder.resolve()
+    for place in (real, *real.parents):
+        mode = place.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            raise RecordError(
+                f"{place}: everybody may exchange what is in it; use another folder, or chmod o-w {place}"
+            )

@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from agent.record import RunDir
@@ -92,9 +93,9 @@ def memory_fraction(processes: int, memory_gb: float) -> float:
 
 
 def process_environment(
-    pack: Mapping[str, Any], gpu: Gpu | None, process: int, cache: str, base: Mapping[str, str]
+    pack: Mapping[str, Any], gpu: Gpu | None, process: int, cache: Path | None, base: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the whole environment of one of a pack's processes.
+    """Return the whole environment of one of a pack's processes; without a cache they keep nothing they compile.
 
     Raises: EnvironmentFault when the plan promises a GPU and the job has none.
     """
@@ -105,7 +106,7 @@ def process_environment(
     environ |= {name: str(len(mine)) for name in THREADS}
     environ["PYTHONUNBUFFERED"] = "1"
     if pack.get("compilation_cache", "auto") == "auto":
-        environ["JAX_COMPILATION_CACHE_DIR"] = cache
+        environ |= {"JAX_COMPILATION_CACHE_DIR": str(cache)} if cache else {"JAX_ENABLE_COMPILATION_CACHE": "false"}
     environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"  # else the folder's path is part of every entry's key
     for name in ("XLA_PYTHON_CLIENT_MEM_FRACTION", "XLA_CLIENT_MEM_FRACTION", POOL_FRACTION):
         environ.pop(name, None)

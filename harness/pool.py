@@ -21,6 +21,7 @@ from typing import Any
 
 from agent.files import RecordError, read_json, write_json
 from agent.lease import process_gone, process_identity
+from harness import cache
 from harness.jobenv import cores, share
 from harness.machine import Machine
 from harness.study import Launch
@@ -65,6 +66,7 @@ class Pool:
             time.sleep(POLL_S)
         for number in self._queued():
             self.states[number] = {"state": "left"}
+        cache.remove_left(self.launch.data["profile"].get("scratch", ""))  # a killed job's, which no next one removes
         self._write(ended=time.time())
         if self.machine:
             self.machine.leave(self.launch.id)

@@ -55,7 +55,7 @@ class Profile(BaseModel):
 
     `slurm` passes any other sbatch option through, and may say `gres`, `signal` and `requeue` otherwise;
     `setup` lines run in the job's shell before Python starts; `scratch` is a node-local folder for
-    compilation caches ("" is the job's own TMPDIR).
+    compilation caches ("" is the job's own TMPDIR); one that cannot be used costs compiling again.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

@@ -178,7 +178,7 @@ class Supervisor:
 
     def _start(self, runs: list[RunDir]) -> None:
         index = len(self.processes)
-        environ = process_environment(self.pack, self.gpu, index, str(self.cache.own), dict(os.environ))
+        environ = process_environment(self.pack, self.gpu, index, self.cache.own, dict(os.environ))
         attempts = [Attempt.begin(run, self.launch.name, self.pack, self.gpu) for run in runs]
         with (
             open(attempts[0].folder / "stdout.log", "wb") as out,
@@ -192,6 +192,7 @@ class Supervisor:
                 stderr=err,
                 env=environ,
                 cwd=self.pack["code"],
+                pass_fds=() if self.cache.lock is None else (self.cache.lock,),
             )
         for other in attempts[1:]:  # one process, one pair of logs, found from each of its runs
             for name in ("stdout.log", "stderr.log"):

@@ -11,7 +11,12 @@ from agent import device
 from agent.config import make_config
 from agent.device import DeviceError
 
-NAMES = ("JAX_PLATFORMS", "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
+NAMES = (
+    "JAX_PLATFORMS",
+    "JAX_ENABLE_COMPILATION_CACHE",
+    "JAX_COMPILATION_CACHE_DIR",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
+)
 MEMORY = ("XLA_PYTHON_CLIENT_PREALLOCATE", "XLA_PYTHON_CLIENT_MEM_FRACTION", "XLA_CLIENT_MEM_FRACTION")
 GIB = 2**30
 
@@ -23,6 +28,30 @@ def environ(monkeypatch):
         monkeypatch.setenv(name, "")  # so that it is restored whatever happens to it
         monkeypatch.delenv(name)
     return monkeypatch
+
+
+def test_what_is_compiled_is_kept_in_a_folder_of_the_users_alone(environ, tmp_path):
+    environ.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    device.configure(settings())
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "cache/harmony-bench/xla")
+    assert (tmp_path / "cache/harmony-bench/xla").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("what", ["a file", "everybody's", "a link"])
+def test_without_a_cache_folder_of_the_users_alone_nothing_is_kept(environ, tmp_path, capsys, what):
+    folder = tmp_path / "harmony-bench"
+    if what == "a file":
+        folder.write_text("")
+    elif what == "a link":
+        folder.symlink_to(tmp_path)
+    else:
+        folder.mkdir()
+        folder.chmod(0o777)
+    environ.setenv("XDG_CACHE_HOME", str(tmp_path))
+    device.configure(settings())
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
+    assert os.environ["JAX_ENABLE_COMPILATION_CACHE"] == "false"
+    assert "no compilation cache" in capsys.readouterr().err
 
 
 class Gpu:

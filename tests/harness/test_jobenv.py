@@ -1,5 +1,6 @@
 """The environment of a job's processes."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ def pack(gpus: int = 1, processes: int = 1, **more: Any) -> dict[str, Any]:
 
 
 def test_a_cpu_job_sees_no_gpu_and_is_promised_no_memory() -> None:
-    environ = process_environment(pack(gpus=0), None, 0, "/cache", {"XLA_CLIENT_MEM_FRACTION": "0.5"})
+    environ = process_environment(pack(gpus=0), None, 0, Path("/cache"), {"XLA_CLIENT_MEM_FRACTION": "0.5"})
     assert environ["JAX_PLATFORMS"] == "cpu"
     assert environ["CUDA_VISIBLE_DEVICES"] == ""
     assert environ["JAX_COMPILATION_CACHE_DIR"] == "/cache"
@@ -29,7 +30,7 @@ def test_a_cpu_job_sees_no_gpu_and_is_promised_no_memory() -> None:
 @pytest.mark.parametrize("processes", [1, 2, 5])
 def test_a_gpu_job_gets_one_fraction_by_one_name_and_is_told_it(processes: int) -> None:
     base = {"XLA_CLIENT_MEM_FRACTION": "0.9", "PYTHONPATH": "/mine"}
-    environ = process_environment(pack(processes=processes), H100, 0, "/cache", base)
+    environ = process_environment(pack(processes=processes), H100, 0, Path("/cache"), base)
     fraction = jobenv.memory_fraction(processes, H100.memory_gb)
     assert float(environ["XLA_PYTHON_CLIENT_MEM_FRACTION"]) == pytest.approx(fraction, abs=1e-4)
     assert environ[jobenv.POOL_FRACTION] == environ["XLA_PYTHON_CLIENT_MEM_FRACTION"]
@@ -41,20 +42,26 @@ def test_a_gpu_job_gets_one_fraction_by_one_name_and_is_told_it(processes: int) 
 
 
 def test_the_users_own_compilation_cache_is_left_to_the_agent() -> None:
-    environ = process_environment(pack(gpus=0, compilation_cache="off"), None, 0, "/cache", {})
+    environ = process_environment(pack(gpus=0, compilation_cache="off"), None, 0, Path("/cache"), {})
+    assert "JAX_COMPILATION_CACHE_DIR" not in environ
+
+
+def test_a_job_without_a_copy_of_the_cache_keeps_nothing_it_compiles() -> None:
+    environ = process_environment(pack(gpus=0), None, 0, None, {})
+    assert environ["JAX_ENABLE_COMPILATION_CACHE"] == "false"
     assert "JAX_COMPILATION_CACHE_DIR" not in environ
 
 
 @pytest.mark.parametrize("own", [{"prealloc": False}, {"mem_fraction": 0.3}])
 def test_the_users_own_memory_setting_is_left_to_the_agent(own: dict[str, Any]) -> None:
-    environ = process_environment(pack(**own), H100, 0, "/cache", {})
+    environ = process_environment(pack(**own), H100, 0, Path("/cache"), {})
     assert jobenv.POOL_FRACTION not in environ
     assert "XLA_PYTHON_CLIENT_MEM_FRACTION" not in environ
 
 
 def test_a_promised_gpu_that_is_not_there_is_said_in_one_sentence() -> None:
     with pytest.raises(EnvironmentFault, match=r"was planned with 1 GPU, but nvidia-smi shows none here") as caught:
-        process_environment(pack(), None, 0, "/cache", {"CUDA_VISIBLE_DEVICES": "7"})
+        process_environment(pack(), None, 0, Path("/cache"), {"CUDA_VISIBLE_DEVICES": "7"})
     assert "\n" not in str(caught.value)
 
 
