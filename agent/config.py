@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from agent.schema import Config
-from agent.tasks import ATARI_100K, ATARI_UNPLAYABLE, CATCH, METAWORLD, OPEN_SUITES, SUITES
+from agent.tasks import ALIASES, ATARI_100K, ATARI_UNPLAYABLE, CATCH, METAWORLD, OPEN_SUITES, SUITES
 
 __all__ = ["Config", "ConfigError"]
 
@@ -84,10 +84,11 @@ def suite_of(task: str) -> str:
 
 
 def validate_task(task: str) -> str:
-    """Return the task's name, or raise ConfigError with the nearest valid ones.
+    """Return the task's name (of several that a game has, ours), or raise ConfigError with the nearest valid ones.
 
     Atari ROMs beyond the 26, and the open suites, are checked when the environment is made.
     """
+    task = ALIASES.get(task, task)
     suite = suite_of(task)
     known = {"metaworld": METAWORLD, "catch": CATCH}
     if suite not in SUITES or (suite in known and task not in known[suite]):
@@ -250,7 +251,7 @@ def make_config(names: Iterable[str] = (), overrides: Mapping[str, Any] | None =
     """
     given = {key: parse_value(key, value) for key, value in (overrides or {}).items()}
     task = validate_task(str(given.get("task", Config().task)))
-    flat = flatten(Config()) | preset_settings(names, task) | given
+    flat = flatten(Config()) | preset_settings(names, task) | given | {"task": task}
     return from_dict(_unflatten(flat))
 
 

@@ -7,6 +7,9 @@ ATARI_100K_GAMES = (
 )
 ATARI_100K: tuple[str, ...] = tuple(f"atari_{game}" for game in ATARI_100K_GAMES.split())
 
+# Other names of a game, as its ROM's; one game is one task.
+ALIASES: dict[str, str] = {"atari_jamesbond": "atari_james_bond"}
+
 # ROMs in ale-py's wheel that its single-player interface cannot load (it ends the process).
 ATARI_UNPLAYABLE: tuple[str, ...] = ("combat", "joust", "maze_craze", "warlords")
 

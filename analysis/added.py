@@ -1,16 +1,47 @@
 """Scores that are not of the study, added from CSV files or published: may they stand beside it?"""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from analysis import results, scores
-from analysis.errors import InputError
+from analysis.errors import InputError, close
 from analysis.guard import Finding, some
+from analysis.names import matched
 from analysis.scores import RunScores
 
 # Runs that end within this share of their frames count as ending together: episodes and evaluations do not end on the
 # same frame in everybody's logs. One evaluation more or less of twenty is 5%.
 SAME_END = 0.01
+
+
+def take(paths: Iterable[str], own: Sequence[RunScores]) -> tuple[list[RunScores], list[Finding]]:
+    """Return the runs in score files, tasks named as the study and the references do, and what is to be said of them.
+
+    Raises: InputError for what cannot be read, and for methods and runs that are there already.
+    """
+    runs = [run for path in paths for run in scores.read_tidy(Path(path))]
+    ours, known = sorted({run.task for run in own}), list(scores.references())
+    names = matched({run.task for run in runs}, ours, known)
+    unknown: dict[str, list[str]] = {}
+    for run in runs:
+        if names[run.task] is None and run.task not in unknown.setdefault(run.method, []):
+            unknown[run.method].append(run.task)
+    found = [
+        Finding("task", f"{method}: {hints}")
+        for method, tasks in unknown.items()
+        if (hints := "; ".join(_unknown(task, {*ours, *known}) for task in tasks))
+    ]
+    runs = in_units_of(own, [replace(run, task=names[run.task] or run.task) for run in runs])
+    refuse_overlap(own, runs)
+    return runs, found
+
+
+def _unknown(task: str, known: Iterable[str]) -> str:
+    near = close(task, known)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return f"neither the study nor the references know its task {task!r}{hint}"
 
 
 def refuse_overlap(own: Sequence[RunScores], extra: Sequence[RunScores]) -> None:
@@ -44,7 +75,7 @@ def in_units_of(own: Sequence[RunScores], extra: Sequence[RunScores]) -> list[Ru
 def check(runs: Iterable[RunScores], own: Sequence[RunScores]) -> list[Finding]:
     """Return the findings about runs that are not of the study: where they end, and which seeds they have."""
     members = list(runs)
-    return [*_budgets(members), *_unlike_seeds(members, own)]
+    return [*_budgets(members), *_unlike_seeds(members, own), *_alone(members), *_without_score(members)]
 
 
 def mixed(runs: Iterable[RunScores]) -> set[tuple[str, str]]:
@@ -94,6 +125,30 @@ def _ends(runs: Iterable[RunScores]) -> dict[tuple[str, str], dict[int, int]]:
 def _together(frames: Iterable[int]) -> bool:
     known = list(frames)
     return max(known) - min(known) <= SAME_END * max(known)
+
+
+def _alone(runs: Sequence[RunScores]) -> list[Finding]:
+    """Return a note for each added method that has no task in common with any other: it is in no aggregate."""
+    tasks: dict[str, set[str]] = {}
+    for run in runs:
+        tasks.setdefault(run.method, set()).add(run.task)
+    added = sorted({run.method for run in runs if run.folder is None})
+    return [
+        Finding("task", f"{method} shares no task with another method: it is compared with none")
+        for method in added
+        if len(tasks) > 1 and tasks[method].isdisjoint(set[str]().union(*(t for m, t in tasks.items() if m != method)))
+    ]
+
+
+def _without_score(runs: Iterable[RunScores]) -> list[Finding]:
+    """Return a note on added and published runs of which nothing lies in the window that makes their score."""
+    without = [run for run in runs if run.folder is None and math.isnan(run.final())]
+    if not without:
+        return []
+    (first, last) = without[0].window or (0, 0)
+    names = some(f"{run.method} {run.task} seed {run.seed}" for run in without)
+    text = f"{len(without)} runs have no score, as no episode of theirs ends from {first} to {last} frames: {names}"
+    return [Finding("missing", text)]
 
 
 def _unlike_seeds(runs: Iterable[RunScores], own: Sequence[RunScores]) -> list[Finding]:

@@ -167,7 +167,7 @@ def mixed(study: LoadedStudy, runs: Iterable[LoadedRun]) -> set[tuple[str, str]]
     for run in runs:
         if run.state == "done" and len(run.scores.frames):
             kind = (run.scores.unit, settings.get(run.config_id, ""), int(run.scores.frames[-1]))
-            kinds.setdefault((run.key.method, run.key.task), set()).add(kind)
+            kinds.setdefault((run.key.method, run.scores.task), set()).add(kind)
     return {cell for cell, found in kinds.items() if len(found) > 1}
 
 

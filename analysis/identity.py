@@ -32,7 +32,7 @@ def read_identity(run: record.RunDir, configs: dict[str, Any], damage: list[str]
     text = _read(run, damage)
     if text is None:
         return None
-    seed = re.search(r"^seed: (\d{1,10})\s*$", text, re.MULTILINE)
+    seed = re.search(r"^seed: ([0-9]{1,10})\s*$", text, re.MULTILINE)
     without = text if seed is None else text[: seed.start()] + text[seed.end() :]
     digest = hashlib.sha256(without.encode()).hexdigest()[:16]
     flat = configs.get(digest)

@@ -17,6 +17,7 @@ import numpy as np
 
 from agent import files, record
 from analysis.errors import InputError, nearest
+from analysis.names import one_name
 from analysis.scores import RunScores
 from analysis.summary import summarise_all
 from analysis.training import Series, unpack
@@ -140,7 +141,7 @@ def _loaded(key: record.RunKey, path: Path, summary: dict[str, Any], problems: l
         state = "silent"
     curve = RunScores(
         key.method,
-        key.task,
+        one_name(key.task),
         key.seed,
         np.array(summary["frames"], np.int64),
         np.array(summary["scores"], np.float64),
@@ -169,7 +170,7 @@ def _without_folder(
         if key not in found:
             found.add(key)
             nothing = np.array([], np.int64), np.array([], np.float64)
-            empty = RunScores(key.method, key.task, key.seed, *nothing, complete=False, folder=path)
+            empty = RunScores(key.method, one_name(key.task), key.seed, *nothing, complete=False, folder=path)
             missing.append(LoadedRun(key, path, "missing", empty, EMPTY))
     return missing
 

@@ -1,5 +1,6 @@
 """The report's command line: what can be said, and what it means."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,7 +63,7 @@ class Options:
     def whole(self, key: str, default: int, least: int) -> int:
         """Return a whole number of at least `least`."""
         text = self.settings.get(key, str(default))
-        if not text.isdecimal() or int(text) < least or len(text) > 9:
+        if not re.fullmatch("[0-9]{1,9}", text) or int(text) < least:
             raise InputError(f"{key}={text}: a whole number from {least} on is expected")
         return int(text)
 

@@ -40,9 +40,7 @@ def gather(options: Options) -> Material:
     name = options.settings.get("study") or options.grid_name
     study = _study(options, name) if name else None
     own = [run.scores for run in study.runs] if study else scores.bundled()
-    extra = [run for path in options.items("extra") for run in scores.read_tidy(Path(path))]
-    extra = added.in_units_of(own, extra)
-    added.refuse_overlap(own, extra)
+    extra, unknown = added.take(options.items("extra"), own)
     pool = [*own, *extra]
     words = options.items("methods")
     available = results.order_methods([run.method for run in pool])
@@ -55,8 +53,8 @@ def gather(options: Options) -> Material:
     if not chosen:
         asked = f"has seeds={options.settings['seeds']} among" if seeds is not None else "is there for"
         raise InputError(f"no run {asked} the selected tasks and methods")
-    keys = {(r.method, r.task, r.seed) for r in chosen}
-    selected = [r for r in (study.runs if study else []) if (r.key.method, r.key.task, r.key.seed) in keys]
+    ids = {id(run) for run in chosen}
+    selected = [run for run in (study.runs if study else []) if id(run.scores) in ids]
     left_out = trace.unselected(options, study, own, extra, chosen)
     found = _judge(options, study, selected)
     if "paired" in options.flags:
@@ -73,7 +71,9 @@ def gather(options: Options) -> Material:
     problems = [p for p in (study.problems if study else []) if p.run is None or p.run in shown] + doubtful
     files = trace.digests(options.items("extra"))
     command = trace.command(options.words)
-    return Material(name or "published", study, selected, usable, left_out + found, problems, command, files)
+    return Material(
+        name or "published", study, selected, usable, [*left_out, *unknown, *found], problems, command, files
+    )
 
 
 def _methods(words: Sequence[str], available: Sequence[str], published: Sequence[str]) -> list[str]:

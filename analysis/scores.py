@@ -2,7 +2,11 @@
 
 import csv
 import functools
+import gzip
+import io
 import math
+import re
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +25,8 @@ PUBLISHED = ("harmony_dreamerv3_published", "dreamerv3_published")
 OURS = ("harmony_dreamerv3", "dreamerv3")
 OUR_LABELS = {"harmony_dreamerv3": "Harmony DreamerV3", "dreamerv3": "DreamerV3"}
 TRAINING_WINDOW = (390_000, 400_000)
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")  # not 1_000, nan, or other scripts' digits
+MAX_TEXT = 2**29
 COLUMNS = ("method", "task", "seed", "frames", "score")
 
 
@@ -145,10 +151,7 @@ def read_tidy(path: Path, window: tuple[int, int] | None = None) -> list[RunScor
     points: dict[tuple[str, str, int], dict[int, float]] = {}
     for number, row in _rows(path, COLUMNS):
         seed, frames = (_whole(path, number, name, row[name]) for name in ("seed", "frames"))
-        try:
-            score = float(row["score"])
-        except ValueError:
-            score = math.nan
+        score = float(row["score"]) if NUMBER.fullmatch(row["score"]) else math.nan
         if not is_finite(score):
             raise InputError(f"{path}, line {number}: score is {row['score']!r}, a finite number is expected")
         if not row["method"] or not row["task"]:
@@ -168,27 +171,22 @@ def _run(key: tuple[str, str, int], curve: dict[int, float], window: tuple[int, 
 
 
 def _whole(path: Path, number: int, name: str, text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
+    value = int(text) if re.fullmatch(r"[0-9]{1,20}", text) else -1
     if not is_whole(value, MAX_FRAMES):
         raise InputError(f"{path}, line {number}: {name} is {text!r}, a whole number from 0 on is expected")
     return value
 
 
 def _rows(path: Path, columns: Sequence[str]) -> Iterable[tuple[int, dict[str, str]]]:
+    """Return the rows of a CSV file, gzip or not, with their lines; spaces around a cell are left out."""
+    text = _text(path)
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            header = reader.fieldnames or []
-            missing = [name for name in columns if name not in header]
-            if missing:
-                raise InputError(f"{path}: no column {missing[0]!r}; the header must name {','.join(columns)}")
-            rows = [(reader.line_num, row) for row in reader]
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+        reader = csv.DictReader(io.StringIO(text, newline=""), restval=None)
+        header = [name.strip() for name in reader.fieldnames or []]
+        reader.fieldnames = header
+        _check_header(path, header, columns)
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
         raise InputError(f"{path}: not a CSV file ({error})") from error
     for number, row in rows:
         if any(row[name] is None for name in columns):  # pyright: ignore[reportUnnecessaryComparison] # short rows give None
@@ -198,7 +196,36 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterable[tuple[int, dict[str, s
             raise InputError(f"{path}, line {number}: more columns than the header's {len(header)}; {hint}")
     if not rows:
         raise InputError(f"{path}: no rows below the header")
-    return rows
+    return [(number, {name: (row[name] or "").strip() for name in header}) for number, row in rows]
+
+
+def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
+    """Raise InputError unless the header names the columns, with what separates them where that is not a comma."""
+    missing = [name for name in columns if name not in header]
+    if not missing:
+        return
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(header) == 1 and set(columns) <= {part.strip() for part in header[0].split(separator)}:
+            raise InputError(f"{path}: columns are separated by {name}; write commas, and a point in decimal numbers")
+    raise InputError(f"{path}: no column {missing[0]!r}; the header must name {','.join(columns)}")
+
+
+def _text(path: Path) -> str:
+    """Return a file's text; InputError where it has none."""
+    try:
+        data = path.read_bytes()
+        if data.startswith(b"\x1f\x8b"):
+            with gzip.open(io.BytesIO(data)) as file:
+                data = file.read(MAX_TEXT + 1)
+        if len(data) > MAX_TEXT:
+            raise InputError(f"{path}: longer than {MAX_TEXT >> 20} MiB")
+        return data.decode("utf-8-sig")
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{path}: damaged gzip ({error})") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a CSV file in UTF-8 ({error.reason} at byte {error.start})") from error
 
 
 def normalised(runs: Mapping[str, Sequence[float]], tasks: Sequence[str], kind: str = "exact") -> list[Floats]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from analysis.errors import InputError, nearest
+from analysis.names import match_task
 
 MAX_SEEDS = 10_000
 
@@ -20,9 +21,14 @@ def comma_list(key: str, text: str) -> list[str]:
 
 
 def match_name(text: str, names: Sequence[str], kind: str) -> str:
-    """Return the name that the text means: itself, with its suite's prefix left out, or its unique start."""
+    """Return the name that the text means: itself, with its suite's prefix left out, or its unique start.
+
+    A task may be spelt as others do: `BankHeist`, `ALE/Alien-v5`.
+    """
     if text in names:
         return text
+    if kind == "task" and (name := match_task(text, names)):
+        return name
     for hits in ([n for n in names if n.partition("_")[2] == text], [n for n in names if n.startswith(text)]):
         if len(hits) == 1:
             return hits[0]

@@ -166,16 +166,27 @@ def _limit_seeds(text: str, count: int) -> None:
 
 
 def match_name(text: str, names: Sequence[str], kind: str) -> str:
-    """Return the name that the text means: itself, with its suite's prefix left out, or its unique start."""
+    """Return the name that the text means: itself, with its suite's prefix left out, or its unique start.
+
+    A task may be spelt with other case and separators too: `BankHeist`, `atari_jamesbond`.
+    """
     if text in names:
         return text
-    for candidates in ([n for n in names if n.partition("_")[2] == text], [n for n in names if n.startswith(text)]):
+    spelt = (
+        [n for n in names if _letters(text) in (_letters(n), _letters(n.partition("_")[2]))] if kind == "task" else []
+    )
+    starting = [n for n in names if n.startswith(text)]
+    for candidates in ([n for n in names if n.partition("_")[2] == text], spelt, starting):
         if len(candidates) == 1:
             return candidates[0]
         if len(candidates) > 1:
             raise ConfigError(f"{kind} {text!r} could mean {', '.join(candidates)}; write the whole name")
     shorter = [name.partition("_")[2] for name in names if "_" in name]
     raise ConfigError(nearest(text, names if get_close_matches(text, names, cutoff=0.5) else shorter or names, kind))
+
+
+def _letters(text: str) -> str:
+    return "".join(c for c in text.casefold() if c.isalnum())
 
 
 def usage(program: str, summary: str, flags: Mapping[str, Flag]) -> str:
