@@ -20,6 +20,7 @@ from agent.config import Config, ConfigError
 from agent.envs.registry import check_available
 from agent.files import RecordError, read_json, write_json
 from agent.record import RunDir
+from agent.terminal import print_anywhere
 
 if TYPE_CHECKING:
     from agent.member import Member
@@ -224,6 +225,7 @@ def report_failure(run: RunDir, error: Exception) -> None:
 
 def main(words: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    print_anywhere()
     words = sys.argv[1:] if words is None else words
     debug = "--debug" in words
     try:

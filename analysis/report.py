@@ -11,6 +11,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from agent.terminal import print_anywhere
 from analysis import added, folder, guard, load, results, scores, selection, tables, tidy, trace
 from analysis.errors import InputError, nearest
 from analysis.options import HELP, Options, parse
@@ -115,6 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     With 2 nothing is written.
     """
+    print_anywhere()
     words = list(sys.argv[1:] if argv is None else argv)
     if "--help" in words or "-h" in words:
         print(HELP)

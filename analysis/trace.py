@@ -1,6 +1,7 @@
 """What a report was made with: its command line, what its selection leaves out, the files that were added."""
 
 import hashlib
+import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,13 +19,21 @@ SELECTORS = ("tasks", "methods", "seeds")
 def command(words: Sequence[str]) -> str:
     """Return the command line that gives the same report: without where it goes and what is printed besides."""
     kept = [word for word in words if not word.startswith("out=") and word not in ("--json", "--debug")]
-    return shlex.join(["python", "-m", "analysis.report", *kept])
+    return shlex.join(["python", "-m", "analysis.report", *map(readable, kept)])
+
+
+def readable(text: str) -> str:
+    """Return a word of the command line as text that any file can hold: its bytes are UTF-8, whatever the locale."""
+    try:
+        return os.fsencode(text).decode(errors="replace")
+    except UnicodeEncodeError:  # not from the command line of this locale
+        return text
 
 
 def digests(paths: Iterable[str]) -> dict[str, str]:
     """Return the SHA-256 of each file by its path as it was given."""
     try:
-        return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths}
+        return {readable(path): hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths}
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
 

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 
 from agent.config import ConfigError, nearest
 from agent.files import RecordError
+from agent.terminal import print_anywhere
 
 
 class SubmissionError(Exception):
@@ -204,6 +205,7 @@ def run(
     program: str, summary: str, flags: Mapping[str, Flag], body: Callable[[Command], int], argv: Sequence[str] | None
 ) -> int:
     """Run one command line and return its exit code: 2, with one line on stderr, when the input was wrong."""
+    print_anywhere()
     words = list(sys.argv[1:] if argv is None else argv)
     flags = {**flags, "debug": Flag("show the traceback of an error"), "help": Flag("show this text")}
     if "--help" in words or "-h" in words:

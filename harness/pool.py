@@ -21,6 +21,7 @@ from typing import Any
 
 from agent.files import RecordError, read_json, write_json
 from agent.lease import process_gone, process_identity
+from agent.terminal import print_anywhere
 from harness import cache
 from harness.jobenv import cores, share
 from harness.machine import Machine
@@ -215,6 +216,7 @@ def ask_to_stop(state: dict[str, Any]) -> bool:
 
 def main(words: list[str]) -> None:
     """Run the pool of the launch in a folder."""
+    print_anywhere()
     folder = Path(words[0])
     data = read_json(folder / "launch.json")
     if data is None:

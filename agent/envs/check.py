@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from agent.config import ConfigError
 from agent.envs.registry import check_available
 from agent.schema import EnvSettings
+from agent.terminal import print_anywhere
 
 
 def main(argv: Sequence[str]) -> int:
     """Check what stdin names; return the exit code."""
+    print_anywhere()
     drivers = "--without-drivers" not in argv
     problems: dict[str, None] = {}
     for task, section in json.load(sys.stdin):
