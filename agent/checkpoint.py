@@ -21,7 +21,7 @@ import numpy as np
 from agent.files import RecordError, read_json, replacing, write_json
 
 INDEX = "latest.json"
-FORMAT = 1
+FORMAT = 2
 
 Arrays = dict[str, np.ndarray]
 

@@ -14,6 +14,7 @@ from agent import checkpoint, files, record, schedule
 from agent.config import Config, config_hash, frames_per_step
 from agent.envs import registry
 from agent.envs.base import DiscreteAction
+from agent.envs.state import join, split
 from agent.envs.vector import Batch, VectorEnv
 from agent.evaluate import workers
 from agent.lease import Lease
@@ -21,6 +22,8 @@ from agent.record import RunDir, Status
 
 # Purposes of random numbers drawn on the host from the run's seed.
 RANDOM_PLAY = 0x52414E44
+
+ENVS = "host/envs/"
 
 
 @dataclass
@@ -212,13 +215,16 @@ class Member:
             "tally": [self.tally.returns.tolist(), self.tally.lengths.tolist(), self.tally.ended],
         }
 
-    def host_arrays(self) -> checkpoint.Arrays:
-        """Return the host's arrays of a checkpoint: the environments' state and the actions they are to take."""
-        return {"host/envs": np.frombuffer(self.envs.save(), np.uint8), "host/actions": self.actions}
+    def host_state(self) -> tuple[checkpoint.Arrays, dict[str, Any]]:
+        """Return the host's arrays and plain values of a checkpoint, the state of the environments in both."""
+        envs, plain = split(self.envs.save())
+        arrays = {ENVS + path: array for path, array in envs.items()} | {"host/actions": self.actions}
+        return arrays, {**self.values(), "envs": plain}
 
     def restore(self, arrays: checkpoint.Arrays, values: dict[str, Any]) -> None:
         """Continue from a checkpoint; rows written after it are cut from metrics.jsonl and scores.jsonl."""
-        self.envs.load(arrays["host/envs"].tobytes())
+        envs = {name.removeprefix(ENVS): array for name, array in arrays.items() if name.startswith(ENVS)}
+        self.envs.load(join(envs, values.get("envs")))
         self.actions = arrays["host/actions"]
         self.steps, self.rounds, self.updates = values["env_steps"], values["rounds"], values["updates"]
         self.ratio.anchor, self.every.anchor = values["ratio"], values["every"]

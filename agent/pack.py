@@ -221,13 +221,13 @@ class Pack:
         `evaluated` is the policy of the member's evaluation if one is being played: a resumed run plays it again.
         """
         member = self.members[index]
-        arrays = member.host_arrays()
+        arrays, values = member.host_state()
         for name, tree in (("state", self.state), ("carry", self.carry), ("policy", self.policy_carry)):
             arrays |= checkpoint.flatten_tree(self.take(tree, [index]), name)
         if evaluated is not None:
             arrays |= checkpoint.flatten_tree(evaluated, "evaluated")
         first, rounds, chunk = member.take_pending()
-        return checkpoint.Snapshot(arrays, member.values(), chunk, first, rounds, member.chunks)
+        return checkpoint.Snapshot(arrays, values, chunk, first, rounds, member.chunks)
 
     def _counters(self, values: list[int]) -> np.ndarray:
         return np.asarray(values if self.size > 1 else values[0], np.int32)

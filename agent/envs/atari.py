@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
-from ale_py import Action, ALEInterface, LoggerMode, roms
+from ale_py import Action, ALEInterface, ALEState, LoggerMode, roms
 
 from agent.config import ConfigError, nearest
-from agent.envs.base import ArraySpec, DiscreteAction, EnvironmentFault, EnvSpec, Step, check_seed, discrete, record
+from agent.envs.base import ArraySpec, DiscreteAction, EnvSpec, State, Step, check_seed, discrete, record
+from agent.envs.state import ANY, MT19937, StateError, check
 from agent.tasks import ATARI_UNPLAYABLE
 
 ROM_OF_GAME = {"james_bond": "jamesbond"}
@@ -135,43 +135,54 @@ class Atari:
             terminal=over or (limit and self._limit_is_terminal),
         )
 
-    def save(self) -> bytes:
+    def save(self) -> State:
         """Return the emulator's state with its random numbers, both frame buffers, the no-op generator and counters."""
-        emulator = self._ale.cloneState(include_rng=True)
-        return pickle.dumps(
-            {
-                "emulator": emulator,
-                "newest": self._newest,
-                "previous": self._previous,
-                "random": self._random.get_state(),
-                "frames": self._frames,
-                "running": self._running,
-                "actions": self.action_set,
-                "name": self._name,
-            }
-        )
+        return {
+            "name": self._name,
+            "actions": list(self.action_set),
+            "emulator": np.frombuffer(self._emulator(), np.uint8),
+            "newest": self._newest.copy(),
+            "previous": self._previous.copy(),
+            "random": self._random.get_state(legacy=False),
+            "frames": self._frames,
+            "running": self._running,
+        }
 
-    def load(self, state: bytes) -> None:
+    def load(self, state: State) -> None:
         """Continue exactly from what `save` returned.
 
         A fresh emulator is run for one frame first: restoring straight into it is inexact for some games (Q*bert).
-        Raises EnvironmentFault when the state belongs to another game.
+        The emulator only prints about a part that it cannot read, and keeps its own: so it is restored from two places.
+        Raises StateError when the state belongs to another game, or the emulator does not take it.
         """
-        saved = pickle.loads(state)
-        if (saved["name"], saved["actions"]) != (self._name, self.action_set):
-            raise EnvironmentFault(
-                f"{self._name}: the saved state is of {saved['name']} "
-                f"with {len(saved['actions'])} actions, not {len(self._actions)}"
-            )
+        frame = ArraySpec(self._newest.shape, "uint8")
+        schema = {"name": self._name, "actions": list(self.action_set), "emulator": ArraySpec((ANY,), "uint8")}
+        schema |= {"newest": frame, "previous": frame, "random": MT19937}
+        check(state, {**schema, "frames": range(self._length + self._repeat), "running": bool}, self._name)
         self._ale.reset_game()
-        self._ale.act(Action.NOOP)
-        self._ale.restoreState(saved["emulator"])
-        self._newest[:], self._previous[:] = saved["newest"], saved["previous"]
-        self._random.set_state(saved["random"])
-        self._frames, self._running = saved["frames"], saved["running"]
+        emulator = state["emulator"].tobytes()
+        results: set[bytes] = set()
+        for _ in range(2):
+            self._ale.act(Action.NOOP)
+            results.add(self._restored(emulator))
+        if len(results) > 1:
+            raise StateError(f"{self._name}: the emulator cannot read a part of its saved state")
+        self._newest[:], self._previous[:] = state["newest"], state["previous"]
+        self._random.set_state(state["random"])
+        self._frames, self._running = state["frames"], state["running"]
 
     def close(self) -> None:
         """Nothing to let go of but memory."""
+
+    def _emulator(self) -> bytes:
+        return self._ale.cloneState(include_rng=True).serialize()
+
+    def _restored(self, emulator: bytes) -> bytes:
+        try:
+            self._ale.restoreState(ALEState(emulator))
+        except (RuntimeError, ValueError, SystemError) as error:
+            raise StateError(f"{self._name}: the emulator cannot read its saved state ({error})") from error
+        return self._emulator()
 
     def _shrink(self, image: np.ndarray) -> np.ndarray:
         return resize_area(image, self.spec.obs["image"].shape[:2])

@@ -12,6 +12,9 @@ import numpy as np
 SEED_LIMIT = 2**31
 STEP_KEYS = ("reward", "is_first", "is_last", "is_terminal")
 
+State = dict[str, Any]
+"""What decides an environment's future, as arrays and plain values by name; `agent.envs.state` says more."""
+
 Step = dict[str, Any]
 """One record of an environment's stream: every entry of `EnvSpec.obs`, then `reward` (float32), `is_first`, `is_last`,
 `is_terminal` (bool) and, in suites that know success, `log_success` (float32)."""
@@ -105,12 +108,15 @@ class Env(Protocol):
         """Return the record that follows `action`: an integer, or an array [dim] that is clipped to [-1, 1]."""
         ...
 
-    def save(self) -> bytes:
-        """Return everything that decides the future of this environment."""
+    def save(self) -> State:
+        """Return everything that decides the future of this environment, copied: later steps don't change it."""
         ...
 
-    def load(self, state: bytes) -> None:
-        """Continue exactly as the environment that `save` was called on would."""
+    def load(self, state: State) -> None:
+        """Continue exactly as the environment that `save` was called on would, and leave `state` as it is.
+
+        Raises StateError, before anything is used, when it is no state of this environment.
+        """
         ...
 
     def close(self) -> None:

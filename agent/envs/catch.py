@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
 from typing import Any
 
 import numpy as np
 
 from agent.config import ConfigError
-from agent.envs.base import ArraySpec, DiscreteAction, EnvSpec, Step, check_seed, discrete, record
+from agent.envs.base import ArraySpec, DiscreteAction, EnvSpec, State, Step, check_seed, discrete, record
+from agent.envs.state import PCG64, check
 
 LEFT, STAY, RIGHT = 0, 1, 2
 BALL_CHANNEL, PADDLE_CHANNEL = 0, 1
@@ -67,13 +67,25 @@ class Catch:
         reward = (1.0 if self._ball == self._paddle else -1.0) if over else 0.0
         return record({"image": self._image()}, reward, last=over, terminal=over)
 
-    def save(self) -> bytes:
+    def save(self) -> State:
         """Return the board and the generator of its next balls."""
-        return pickle.dumps((self._random.bit_generator.state, self._row, self._ball, self._paddle, self._running))
+        return {
+            "name": "catch",
+            "random": self._random.bit_generator.state,
+            "row": self._row,
+            "ball": self._ball,
+            "paddle": self._paddle,
+            "running": self._running,
+        }
 
-    def load(self, state: bytes) -> None:
-        """Continue from what `save` returned."""
-        self._random.bit_generator.state, self._row, self._ball, self._paddle, self._running = pickle.loads(state)
+    def load(self, state: State) -> None:
+        """Continue from what `save` returned; StateError for what another board or suite saved."""
+        columns = range(self._columns)
+        schema = {"name": "catch", "random": PCG64, "row": range(self._rows), "ball": columns, "paddle": columns}
+        check(state, {**schema, "running": bool}, "catch")
+        self._random.bit_generator.state = state["random"]
+        self._row, self._ball, self._paddle = state["row"], state["ball"], state["paddle"]
+        self._running = state["running"]
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.envs.base import Env, EnvFactory, EnvironmentFault, EnvSpec, Step, check_step
+from agent.envs.base import Env, EnvFactory, EnvironmentFault, EnvSpec, State, Step, check_step
 
 Command = tuple[int, Any]
 """(index within the group, action), the action None for a reset."""
@@ -68,11 +68,11 @@ class Group:
             env = self._envs[index]
             self._write(index, env.reset() if action is None else env.step(action))
 
-    def save(self) -> list[bytes]:
+    def save(self) -> list[State]:
         """Return the state of every environment."""
         return [env.save() for env in self._envs]
 
-    def load(self, states: Sequence[bytes]) -> None:
+    def load(self, states: Sequence[State]) -> None:
         """Continue every environment from its state."""
         for env, state in zip(self._envs, states, strict=True):
             env.load(state)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import mmap
 import os
-import pickle
 from collections.abc import Sequence
 from subprocess import Popen, TimeoutExpired
 from typing import Any
 
 from agent.envs import worker
-from agent.envs.base import EnvFactory, EnvironmentFault, EnvironmentUnavailable, EnvSpec
+from agent.envs.base import EnvFactory, EnvironmentFault, EnvironmentUnavailable, EnvSpec, State
 from agent.envs.group import Command, Group, layout, shared_file, views
+from agent.envs.state import StateError
 
 START_TIMEOUT_S = 300.0
 
@@ -71,11 +71,11 @@ class WorkerLane:
         """Wait until the worker has written its records."""
         self._receive(self._timeout_s)
 
-    def save(self) -> list[bytes]:
+    def save(self) -> list[State]:
         """Return the state of every environment."""
         return self._ask("save")
 
-    def load(self, states: Sequence[bytes]) -> None:
+    def load(self, states: Sequence[State]) -> None:
         """Continue every environment from its state."""
         self._ask("load", list(states))
 
@@ -109,9 +109,8 @@ class WorkerLane:
             self._line.close()
 
     def _send(self, *message: Any) -> None:
-        data = pickle.dumps(message)
         try:
-            self._line.send_bytes(data)
+            self._line.send(message)
         except OSError as error:
             raise WorkerLost(self._how_it_ended()) from error
 
@@ -123,11 +122,13 @@ class WorkerLane:
         try:
             if not self._line.poll(timeout_s):
                 raise WorkerLost(f"it gave no answer for {timeout_s:g} s")
-            kind, answer = pickle.loads(self._line.recv_bytes())
+            kind, answer = self._line.recv()
         except (EOFError, OSError) as error:
             raise WorkerLost(self._how_it_ended()) from error
         if kind == "unavailable":
             raise EnvironmentUnavailable(answer)
+        if kind == "state":
+            raise StateError(answer)
         if kind == "error":
             raise EnvironmentFault(f"an environment failed in its worker process:\n{answer}")
         return answer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import pickle
 from importlib import import_module
 from typing import Any
 
@@ -11,7 +10,8 @@ import numpy as np
 
 from agent.config import ConfigError
 from agent.envs import gl
-from agent.envs.base import ArraySpec, BoxAction, EnvironmentFault, EnvSpec, Step, box, check_seed, record
+from agent.envs.base import ArraySpec, BoxAction, EnvSpec, State, Step, box, check_seed, record
+from agent.envs.state import PCG64, Schema, check
 
 LIMIT = 500
 # What resets change in the model; the rest is as loaded from the task's XML.
@@ -19,15 +19,29 @@ MODEL_ARRAYS = (
     "body_pos body_quat body_mass site_pos site_quat site_size site_rgba geom_pos geom_quat geom_size geom_rgba "
     "geom_friction eq_data jnt_pos jnt_range cam_pos cam_quat qpos0"
 )
+# A task's attribute may hold any of these in turn: not yet set, Python's number, or numpy's.
+SCALAR = (None, bool, int, float, *(ArraySpec((), kind) for kind in ("float64", "float32", "int64", "bool")))
 
 
-def _borrowed(value: Any) -> bool:
-    """Tell whether an array shows the simulator's own memory, so that it follows the simulator by itself."""
-    while isinstance(value, np.ndarray):
-        if value.flags.owndata:
-            return False
-        value = value.base
-    return value is not None
+def _is_number(value: Any) -> bool:
+    """Tell whether an attribute is numbers or none yet; arrays that show the simulator's memory follow it anyway."""
+    if not isinstance(value, np.ndarray):
+        return isinstance(value, bool | int | float | np.number | np.bool_ | None)
+    owner = value
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    return owner.base is None
+
+
+def _copied(value: Any) -> Any:
+    """Return the same number or array, as the task's code held it: a saved array without axes is numpy's number."""
+    return np.array(value)[()] if isinstance(value, np.ndarray | np.generic) else value
+
+
+def _form(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return (None, ArraySpec(value.shape, str(value.dtype)))
+    return SCALAR
 
 
 class Simulator:
@@ -84,34 +98,35 @@ class Simulator:
         self._mujoco.mj_forward(self.model, self.data)
         self._set_state(state)
 
-    def save(self) -> dict[str, Any]:
-        """Return the physics, the model arrays that resets change, and the task's own attributes."""
-        owned = {key: value for key, value in vars(self._env).items() if self._is_plain(value)}
-        arrays = {name: getattr(self.model, name).copy() for name in MODEL_ARRAYS.split()}
+    def save(self) -> State:
+        """Return the physics, the model arrays that resets change, and the task's own numbers."""
         return {
-            "state": self._state(),
-            "model": arrays,
-            "attributes": owned,
+            "physics": self._state(),
+            "model": {name: array.copy() for name, array in self._model_arrays().items()},
+            "task": {key: _copied(value) for key, value in vars(self._env).items() if _is_number(value)},
             "random": self._env.np_random.bit_generator.state,
         }
 
-    def load(self, saved: dict[str, Any]) -> None:
-        """Continue exactly from what `save` returned.
+    def load(self, saved: State, name: str) -> None:
+        """Continue exactly from what `save` returned; `name` is the task's in a StateError.
 
         The state is set twice: recomputing what is derived from it moves the solver's starting point.
         """
         self._env.reset()
-        for name, array in saved["model"].items():
-            getattr(self.model, name)[...] = array
-        vars(self._env).update(pickle.loads(pickle.dumps(saved["attributes"])))
+        self._env.step(np.zeros(4))  # after it the task's numbers are there, so that theirs is the form to expect
+        task = {key: _form(value) for key, value in vars(self._env).items() if _is_number(value)}
+        arrays = {key: ArraySpec(array.shape, str(array.dtype)) for key, array in self._model_arrays().items()}
+        physics = ArraySpec(self._state().shape, "float64")
+        check(saved, {"physics": physics, "model": arrays, "task": task, "random": PCG64}, name)
+        for key, array in self._model_arrays().items():
+            array[...] = saved["model"][key]
+        vars(self._env).update({key: _copied(value) for key, value in saved["task"].items()})
         self._env.np_random.bit_generator.state = saved["random"]
-        self._set_state(saved["state"])
+        self._set_state(saved["physics"])
         self.settle()
 
-    def _is_plain(self, value: Any) -> bool:
-        if isinstance(value, np.ndarray):
-            return not _borrowed(value)
-        return isinstance(value, int | float | bool | str | np.generic | tuple | list | dict | None)
+    def _model_arrays(self) -> dict[str, np.ndarray]:
+        return {name: getattr(self.model, name) for name in MODEL_ARRAYS.split()}
 
     def _state(self) -> np.ndarray:
         kind = self._mujoco.mjtState.mjSTATE_INTEGRATION
@@ -207,20 +222,16 @@ class Metaworld:
         self._running = self._steps < self._length
         return record(self._show(observation), total, last=not self._running, log_success=success)
 
-    def save(self) -> bytes:
+    def save(self) -> State:
         """Return the simulator's state and the step count."""
-        return pickle.dumps((self._name, self._simulator.save(), self._steps, self._running))
+        return {"name": self._name, "simulator": self._simulator.save(), "steps": self._steps, "running": self._running}
 
-    def load(self, state: bytes) -> None:
-        """Continue exactly from what `save` returned.
-
-        Raises EnvironmentFault when the state belongs to another task.
-        """
-        name, simulator, steps, running = pickle.loads(state)
-        if name != self._name:
-            raise EnvironmentFault(f"{self._name}: the saved state is of {name}")
-        self._simulator.load(simulator)
-        self._steps, self._running = steps, running
+    def load(self, state: State) -> None:
+        """Continue exactly from what `save` returned; StateError when the state belongs to another task."""
+        schema: Schema = {"name": self._name, "simulator": dict, "steps": range(self._length + 1), "running": bool}
+        check(state, schema, self._name)
+        self._simulator.load(state["simulator"], self._name)
+        self._steps, self._running = state["steps"], state["running"]
 
     def close(self) -> None:
         """Give OpenGL back."""

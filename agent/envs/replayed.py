@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -11,15 +10,18 @@ import numpy as np
 
 from agent.envs.base import (
     SEED_LIMIT,
+    ArraySpec,
     DiscreteAction,
     EnvironmentFault,
     EnvSpec,
+    State,
     Step,
     box,
     check_seed,
     discrete,
     record,
 )
+from agent.envs.state import ANY, check
 
 Observation = Mapping[str, np.ndarray]
 Outcome = tuple[Observation, float, bool, bool]
@@ -40,7 +42,7 @@ class Replayed(ABC):
         self._episode = self._frames = 0
         self._running = False
         self._actions: list[Any] = []
-        self._last: Step = {}
+        self._last: Step = {key: np.zeros(array.shape, array.dtype) for key, array in spec.arrays.items()}
 
     @abstractmethod
     def begin(self, seed: int) -> Observation:
@@ -83,29 +85,46 @@ class Replayed(ABC):
         self._last = record(self._copies(observation), total, last=last, terminal=terminal)
         return self._last
 
-    def save(self) -> bytes:
+    def save(self) -> State:
         """Return the episode's number, its actions, and its latest record."""
-        return pickle.dumps((self.name, self._seed, self._episode, self._actions, self._running, self._last))
+        kind = self._action_array
+        shape = (len(self._actions), *kind.shape[1:])
+        return {
+            "name": self.name,
+            "seed": self._seed,
+            "episode": self._episode,
+            "running": self._running,
+            "actions": np.array(self._actions, kind.dtype).reshape(shape),
+            "last": {key: np.array(value) for key, value in self._last.items()},
+        }
 
-    def load(self, state: bytes) -> None:
+    def load(self, state: State) -> None:
         """Play the saved episode again, up to where it was saved.
 
-        Raises EnvironmentFault when the state belongs to another task or the environment does not repeat itself.
+        Raises StateError when the state belongs to another task, EnvironmentFault when the environment does not repeat
+        itself.
         """
-        name, self._seed, episode, actions, running, expected = pickle.loads(state)
-        if name != self.name:
-            raise EnvironmentFault(f"{self.name}: the saved state is of {name}")
-        self._episode, self._running, self._last = episode, running, expected
-        if not running:
+        schema = {"name": self.name, "seed": range(SEED_LIMIT), "episode": range(2**63), "running": bool}
+        check(state, {**schema, "actions": self._action_array, "last": self.spec.arrays}, self.name)
+        self._seed, self._episode, self._running = state["seed"], state["episode"], state["running"]
+        self._last = expected = dict(state["last"])
+        if not self._running:
             return
         self._episode -= 1
         step = self.reset()
-        for action in actions:
+        for action in state["actions"]:
             step = self.step(action)
         if any(not np.array_equal(step[key], expected[key]) for key in expected):
             raise EnvironmentFault(
                 f"{self.name}: it does not repeat itself for equal seed and actions; it can't be resumed"
             )
+
+    @property
+    def _action_array(self) -> ArraySpec:
+        space = self.spec.action
+        if isinstance(space, DiscreteAction):
+            return ArraySpec((ANY,), "int64")
+        return ArraySpec((ANY, space.dim), "float32")
 
     def _copies(self, observation: Observation) -> dict[str, np.ndarray]:
         return {key: np.array(observation[key], array.dtype) for key, array in self.spec.obs.items()}

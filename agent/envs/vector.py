@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import pickle
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from agent.envs.base import DiscreteAction, EnvFactory, EnvironmentFault
+from agent.envs.base import ArraySpec, DiscreteAction, EnvFactory, EnvironmentFault, State
 from agent.envs.group import Command
 from agent.envs.lanes import Lane, LocalLane, WorkerLane, WorkerLost
+from agent.envs.state import Schema, StateError, check
 
 log = logging.getLogger(__name__)
 
@@ -117,32 +117,42 @@ class VectorEnv:
         self._check_finite(records)
         self._apply_cuts(records)
         self._ended = np.where(self._active, records["is_last"], self._ended)
-        for array in records.values():
-            array.flags.writeable = False
-        self._records = records
-        return records
+        self._records = {key: _frozen(array) for key, array in records.items()}
+        return self._records
 
-    def save(self) -> bytes:
+    def save(self) -> State:
         """Return the state of every environment and of the stream between them."""
         self._idle("save")
         states = [state for index in range(len(self._lanes)) for state in self._save_lane(index)]
-        return pickle.dumps((states, self._records, self._ended, self._cut, self.restarts))
+        blank = {key: np.zeros(array.shape, array.dtype) for key, array in self._record_arrays().items()}
+        return {
+            "envs": {str(index): state for index, state in enumerate(states)},
+            "begun": self._records is not None,
+            "records": dict(self._records or blank),
+            "ended": self._ended.copy(),
+            "cut": self._cut.copy(),
+            "restarts": self.restarts,
+        }
 
-    def load(self, state: bytes) -> None:
+    def load(self, state: State) -> None:
         """Continue exactly as the vector that `save` was called on would.
 
-        Raises ValueError when the state holds another number of environments.
+        Raises StateError when the state holds another number of environments or is none of theirs.
         """
         self._idle("load")
-        states, records, ended, cut, self.restarts = pickle.loads(state)
-        if len(states) != len(self):
-            raise ValueError(f"the saved state holds {len(states)} environments, this vector {len(self)}")
+        flags = ArraySpec((len(self),), "bool")
+        schema: Schema = {"envs": dict, "begun": bool, "records": self._record_arrays(), "ended": flags, "cut": flags}
+        if isinstance(state, dict) and isinstance(state.get("envs"), dict) and len(state["envs"]) != len(self):
+            raise StateError(f"the saved state holds {len(state['envs'])} environments, this vector {len(self)}")
+        check(state, {**schema, "restarts": range(2**31)}, "environments")
+        check(state["envs"], {str(index): dict for index in range(len(self))}, "environments")
         for lane, part in zip(self._lanes, self._slices, strict=True):
-            lane.load(states[part.start : part.stop])
+            lane.load([state["envs"][str(index)] for index in part])
             for key, array in lane.records.items():
-                if records is not None:
-                    array[:] = records[key][part.start : part.stop]
-        self._records, self._ended, self._cut = records, ended.copy(), cut.copy()
+                array[:] = state["records"][key][part.start : part.stop]
+        records = {key: _frozen(array.copy()) for key, array in state["records"].items()}
+        self._records = records if state["begun"] else None
+        self._ended, self._cut, self.restarts = state["ended"].copy(), state["cut"].copy(), state["restarts"]
 
     def close(self) -> None:
         """Close the environments and end the workers; calling it twice is harmless."""
@@ -155,6 +165,9 @@ class VectorEnv:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _record_arrays(self) -> dict[str, ArraySpec]:
+        return {key: ArraySpec((len(self), *one.shape), one.dtype) for key, one in self.spec.arrays.items()}
 
     def _idle(self, verb: str) -> None:
         if self._sent is not None:
@@ -195,7 +208,7 @@ class VectorEnv:
             except WorkerLost:
                 continue
 
-    def _save_lane(self, index: int) -> list[bytes]:
+    def _save_lane(self, index: int) -> list[State]:
         while True:
             try:
                 return self._lanes[index].save()
@@ -251,3 +264,8 @@ class VectorEnv:
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 bad = int(np.flatnonzero(~np.isfinite(array.reshape(len(self), -1)).all(1))[0])
                 raise EnvironmentFault(f"environment {bad}: {key!r} is not finite: {array[bad]}")
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    array.flags.writeable = False
+    return array

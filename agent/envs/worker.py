@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import mmap
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 
 from agent.envs.base import EnvironmentUnavailable
 from agent.envs.group import Group
+from agent.envs.state import StateError
 
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 PR_SET_PDEATHSIG = 1
@@ -69,7 +69,7 @@ def main() -> None:
 def _serve(connection: Connection, shared: int) -> None:
     group: Group | None = None
     while True:
-        verb, *arguments = pickle.loads(connection.recv_bytes())
+        verb, *arguments = connection.recv()
         if verb == "close":
             break
         try:
@@ -80,11 +80,13 @@ def _serve(connection: Connection, shared: int) -> None:
                 assert group is not None
                 answer = _obey(group, verb, arguments, shared)
         except EnvironmentUnavailable as error:
-            connection.send_bytes(pickle.dumps(("unavailable", str(error))))
+            connection.send(("unavailable", str(error)))
+        except StateError as error:
+            connection.send(("state", str(error)))
         except Exception:  # noqa: BLE001 - whatever an environment raises is sent to the run with its traceback
-            connection.send_bytes(pickle.dumps(("error", traceback.format_exc())))
+            connection.send(("error", traceback.format_exc()))
         else:
-            connection.send_bytes(pickle.dumps(("done", answer)))
+            connection.send(("done", answer))
     if group is not None:
         group.close()
 

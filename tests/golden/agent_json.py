@@ -190,11 +190,11 @@ class Counting:
         over = self._step == self._lengths[self._episode % len(self._lengths)]
         return record(self._show(), float(action[0]), last=over, terminal=over)
 
-    def save(self) -> bytes:
+    def save(self) -> dict[str, Any]:
         """Nothing to keep."""
-        return b""
+        return {}
 
-    def load(self, state: bytes) -> None:
+    def load(self, state: dict[str, Any]) -> None:
         """Nothing to restore."""
 
     def close(self) -> None:

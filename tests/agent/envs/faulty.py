@@ -1,7 +1,6 @@
 """Environments that misbehave on purpose, importable by worker processes."""
 
 import os
-import pickle
 import signal
 import sys
 import time
@@ -9,6 +8,7 @@ import time
 import numpy as np
 
 from agent.envs.base import ArraySpec, DiscreteAction, EnvSpec, record
+from agent.envs.state import check
 
 KILL, HANG, RAISE, NAN, WRONG_SHAPE = "kill", "hang", "raise", "nan", "wrong shape"
 
@@ -54,10 +54,11 @@ class Counter:
         return {"count": np.array([self.steps, self.episodes, self.restart, self.name], np.float32)}
 
     def save(self):
-        return pickle.dumps((self.steps, self.episodes))
+        return {"steps": self.steps, "episodes": self.episodes}
 
     def load(self, state):
-        self.steps, self.episodes = pickle.loads(state)
+        check(state, {"steps": range(10**6), "episodes": range(10**6)}, "counter")
+        self.steps, self.episodes = state["steps"], state["episodes"]
 
     def close(self):
         pass

@@ -11,7 +11,9 @@ from ale_py import Action, ALEInterface, roms
 
 from agent.envs.atari import Atari, games, resize_area, rom_of
 from agent.envs.base import check_step
+from agent.envs.state import StateError
 from agent.tasks import ATARI_100K
+from tests.agent.envs.streams import check_schema, through_a_file
 
 GAMES = [task.removeprefix("atari_") for task in ATARI_100K]
 
@@ -187,7 +189,7 @@ def check_restored(game, **settings):
     records = play(first, actions[:150])
     second = Atari(game, 99, **settings)
     play(second, actions_for(second, 30, seed=5))
-    state = first.save()
+    state = through_a_file(first.save())
     second.load(state)
     for action in actions[150:]:
         ended = records[-1]["is_last"]
@@ -218,8 +220,33 @@ def test_every_rom_can_be_loaded_stepped_and_shown_at_64_by_64():
 
 
 def test_a_state_of_another_game_is_refused():
-    with pytest.raises(RuntimeError, match="atari_pong: the saved state is of atari_breakout"):
+    message = "atari_pong: the saved state at name is 'atari_breakout', 'atari_pong' is expected"
+    with pytest.raises(StateError, match=message):
         Atari("pong", 0).load(Atari("breakout", 0).save())
+    with pytest.raises(StateError, match=r"at actions is \[0, 1, 2,.*, \[0, 1, 3, 4, 11, 12\] is expected"):
+        Atari("pong", 0).load(Atari("pong", 0, full_actions=True).save())
+
+
+def test_a_state_that_is_not_this_games_is_refused_by_name():
+    check_schema(Atari("pong", 0))
+
+
+@pytest.mark.parametrize("damage", ["cut", "reversed", "memory"])
+def test_a_state_that_the_emulator_cannot_read_whole_is_refused(damage):
+    """Of a part that it cannot read it says so on stderr only, and goes on with what it had."""
+    env = Atari("pong", 0)
+    play(env, [0] * 20)
+    state = env.save()
+    data = state["emulator"].copy()
+    at = data.tobytes().find(b"M6502Low")
+    assert at > 0
+    data = {
+        "cut": data[:-500],
+        "reversed": data[::-1],
+        "memory": np.concatenate([data[:at], data[:1], data[at + 1 :]]),
+    }[damage]
+    with pytest.raises(StateError, match=r"atari_pong: the emulator cannot read (a part of )?its saved state"):
+        Atari("pong", 0).load({**state, "emulator": data})
 
 
 def test_the_full_action_set_is_a_setting():

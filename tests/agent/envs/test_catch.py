@@ -7,6 +7,8 @@ import pytest
 
 from agent.envs.base import DiscreteAction, check_step
 from agent.envs.catch import LEFT, RIGHT, STAY, Catch
+from agent.envs.state import StateError
+from tests.agent.envs.streams import check_schema, through_a_file
 
 
 def ball_and_paddle(image):
@@ -113,12 +115,18 @@ def test_a_saved_board_continues_exactly():
         step = first.reset()
         for _ in range(warmup):
             step = first.reset() if step["is_last"] else first.step(int(random.integers(3)))
-        second.load(first.save())
+        second.load(through_a_file(first.save()))
         for _ in range(40):
             action = int(random.integers(3))
             a, b = (env.reset() if step["is_last"] else env.step(action) for env in (first, second))
             assert all(np.array_equal(a[key], b[key]) for key in a)
             step = a
+
+
+def test_a_state_that_is_not_this_boards_is_refused_by_name():
+    check_schema(Catch(0))
+    with pytest.raises(StateError, match="catch: the saved state at ball is 7, a whole number from 0 to 3 is expected"):
+        Catch(0, columns=4).load(Catch(0).save() | {"ball": 7})
 
 
 def test_every_record_is_what_the_spec_says():

@@ -10,7 +10,8 @@ from gymnasium import spaces
 from agent.config import ConfigError
 from agent.envs.base import BoxAction, DiscreteAction, EnvironmentFault, EnvironmentUnavailable
 from agent.envs.gym import Gym
-from tests.agent.envs.streams import actions_for, assert_equal, check_restored, play
+from agent.envs.state import StateError
+from tests.agent.envs.streams import actions_for, assert_equal, check_restored, check_schema, play
 
 
 class Probe(gymnasium.Env):
@@ -159,6 +160,15 @@ def test_episodes_differ_from_one_another():
 @pytest.mark.parametrize("before", [1, 25, 60])
 def test_a_restored_environment_goes_on_exactly_through_resets(before):
     check_restored(Gym("CartPole-v1", 1), Gym("CartPole-v1", 2), before=before)
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
+def test_a_state_that_is_not_this_environments_is_refused_by_name(env_id):
+    env = Gym(env_id, 0)
+    play(env, actions_for(env, 10))
+    check_schema(env)
+    with pytest.raises(StateError, match="at name is 'gym_MountainCar-v0', "):
+        env.load(Gym("MountainCar-v0", 0).save())
 
 
 def test_an_environment_that_does_not_repeat_itself_is_found_out_on_load():

@@ -10,11 +10,12 @@ import pytest
 
 pytest.importorskip("metaworld")
 
-from agent.envs.base import BoxAction, EnvironmentFault, EnvironmentUnavailable
+from agent.envs.base import BoxAction, EnvironmentUnavailable
 from agent.envs.gl import check_gl
 from agent.envs.metaworld import Metaworld, Simulator
+from agent.envs.state import StateError
 from agent.tasks import METAWORLD
-from tests.agent.envs.streams import actions_for, assert_equal, check_restored, play
+from tests.agent.envs.streams import actions_for, assert_equal, check_restored, check_schema, play
 
 TASKS = [task.removeprefix("metaworld_") for task in METAWORLD]
 CAMERAS = ("corner", "corner2", "corner3", "corner4", "topview", "behindGripper", "gripperPOV")
@@ -106,8 +107,13 @@ def test_every_task_is_restored_exactly(task):
 
 
 def test_a_state_of_another_task_is_refused():
-    with pytest.raises(EnvironmentFault, match="metaworld_hammer: the saved state is of metaworld_lever_pull"):
+    with pytest.raises(StateError, match="metaworld_hammer: the saved state at name is 'metaworld_lever_pull'"):
         numbers("hammer").load(numbers().save())
+
+
+@pytest.mark.slow
+def test_a_state_that_is_not_this_tasks_is_refused_by_name():
+    check_schema(numbers())
 
 
 def test_stepping_an_episode_that_is_over_is_an_error():

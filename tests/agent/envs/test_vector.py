@@ -15,9 +15,11 @@ import pytest
 
 from agent.envs.base import EnvironmentFault, EnvironmentUnavailable
 from agent.envs.registry import EVALUATION, factories
+from agent.envs.state import StateError
 from agent.envs.vector import VectorEnv
 from agent.schema import EnvSettings
 from tests.agent.envs.faulty import HANG, KILL, NAN, RAISE, WRONG_SHAPE, Counter, Witness
+from tests.agent.envs.streams import changed, check_schema, through_a_file
 
 WHERE = [pytest.param(False, id="in process"), pytest.param(True, id="workers"), pytest.param(2, id="two workers")]
 
@@ -79,14 +81,14 @@ def test_a_saved_vector_goes_on_exactly_in_another(processes):
     actions = np.random.default_rng(1).integers(0, 3, (50, 4))
     with VectorEnv(catches(4), processes) as vector, VectorEnv(catches(4, seed=9), not processes) as other:
         rollout(vector, actions[:11])
-        other.load(vector.save())
+        other.load(through_a_file(vector.save()))
         assert_equal(rollout(vector, actions[11:]), rollout(other, actions[11:]))
 
 
 def test_a_vector_saved_before_its_first_step_begins_with_resets():
     with VectorEnv(catches(2)) as vector, VectorEnv(catches(2, seed=3)) as other:
         drive(other, 5)
-        other.load(vector.save())
+        other.load(through_a_file(vector.save()))
         assert_equal(drive(vector, 20), drive(other, 20))
 
 
@@ -94,9 +96,20 @@ def test_a_state_of_another_number_of_environments_is_refused():
     with (
         VectorEnv(catches(2)) as vector,
         VectorEnv(catches(3)) as other,
-        pytest.raises(ValueError, match="holds 2 environments, this vector 3"),
+        pytest.raises(StateError, match="holds 2 environments, this vector 3"),
     ):
-        other.load(vector.save())
+        other.load(through_a_file(vector.save()))
+
+
+@pytest.mark.parametrize("processes", WHERE)
+def test_a_state_that_is_not_this_vectors_is_refused_by_name(processes):
+    with VectorEnv(catches(2), processes) as vector:
+        drive(vector, 3)
+        check_schema(vector, lambda names: names[0] != "envs")
+        state = vector.save()
+        with pytest.raises(StateError, match=r"^catch: the saved state at row is 99, "):
+            vector.load(changed(state, ("envs", "1", "row"), 99))
+        drive(vector, 3)
 
 
 @pytest.mark.parametrize("processes", WHERE)
@@ -168,7 +181,7 @@ def test_a_vector_saved_between_loss_and_cut_still_cuts():
     with VectorEnv([partial(Counter), partial(Counter)], True) as vector, VectorEnv(counters(2)) as other:
         drive(vector, 3)
         os.kill(vector.pids[0], signal.SIGKILL)
-        other.load(vector.save())
+        other.load(through_a_file(vector.save()))
         for each in (vector, other):
             assert drive(each, 1)[0]["is_last"].tolist() == [True, False]
             assert drive(each, 1)[0]["is_first"].tolist() == [True, False]
