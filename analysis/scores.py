@@ -196,7 +196,7 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterable[tuple[int, dict[str, s
             raise InputError(f"{path}, line {number}: more columns than the header's {len(header)}; {hint}")
     if not rows:
         raise InputError(f"{path}: no rows below the header")
-    return [(number, {name: (row[name] or "").strip() for name in header}) for number, row in rows]
+    return [(number, {name: " ".join((row[name] or "").split()) for name in header}) for number, row in rows]
 
 
 def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:

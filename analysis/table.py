@@ -5,6 +5,8 @@ import html
 import io
 from dataclasses import dataclass, field
 
+from analysis.latex import latex
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -41,38 +43,20 @@ class Table:
 
     def plain(self) -> str:
         """Return the table for a terminal, columns aligned, `*` after the best."""
-        texts = [self.columns, *([e.text + ("*" if e.best else "") for e in row] for row in self.rows)]
+        texts = [
+            list(map(line, self.columns)),
+            *([line(e.text) + ("*" if e.best else "") for e in row] for row in self.rows),
+        ]
         widths = [max(len(row[k]) for row in texts) for k in range(len(self.columns))]
         lines = [
             "  ".join(t.ljust(w) if k == 0 else t.rjust(w) for k, (t, w) in enumerate(zip(row, widths, strict=True)))
             for row in texts
         ]
-        return "\n".join([self.title, *lines])
+        return "\n".join([line(self.title), *lines])
 
     def latex(self) -> str:
-        """Return a LaTeX table for \\usepackage{booktabs,graphicx}; in ASCII, so that every engine compiles it.
-
-        It is shrunk to the line's width where it is wider.
-        """
-        lines = [
-            "% needs \\usepackage{booktabs,graphicx}",
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{_tex(self.title)}}}",
-            rf"\label{{tab:{self.name.replace('_', '-')}}}",
-            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-            rf"\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}",
-            r"\toprule",
-            " & ".join(_tex(c) for c in self.columns) + r" \\",
-            r"\midrule",
-        ]
-        for number, row in enumerate(self.rows):
-            if number in self.rules:
-                lines.append(r"\midrule")
-            lines.append(" & ".join(rf"\textbf{{{_tex(e.text)}}}" if e.best else _tex(e.text) for e in row) + r" \\")
-        lines += [r"\bottomrule", r"\end{tabular}}"]
-        lines += [rf"\par\smallskip{{\footnotesize {_tex(note)}}}" for note in self.notes]
-        return "\n".join([*lines, r"\end{table}", ""])
+        """Return a LaTeX table for \\usepackage{booktabs}, in UTF-8, never below 7 pt: see `analysis/latex.py`."""
+        return latex(self)
 
     def csv(self) -> str:
         """Return CSV with the shown texts."""
@@ -102,39 +86,9 @@ class Table:
 
 
 def _md(text: str) -> str:
-    return text.replace("|", "\\|").replace("*", "\\*")
+    return line(text).replace("|", "\\|").replace("*", "\\*")
 
 
-_TEX = {
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "\\": r"\textbackslash{}",
-    "±": r"$\pm$",
-    "–": "--",
-    "−": "$-$",
-    "×": r"$\times$",
-    "ε": r"$\epsilon$",
-    "≥": r"$\geq$",
-    "≤": r"$\leq$",
-    "Δ": r"$\Delta$",
-    "<": r"$<$",
-    ">": r"$>$",
-    "·": r"$\cdot$",
-    "τ": r"$\tau$",
-    "’": "'",
-    "…": r"\ldots{}",
-    "→": r"$\rightarrow$",
-    "⌊": r"$\lfloor$",
-    "⌋": r"$\rfloor$",
-}
-
-
-def _tex(text: str) -> str:
-    return "".join(_TEX.get(c, c if c.isascii() else "?") for c in text)
+def line(text: str) -> str:
+    """Return a text on one line, as a name from a file may hold breaks."""
+    return " ".join(text.split())
