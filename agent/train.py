@@ -19,6 +19,7 @@ from agent import config as configuration
 from agent.config import Config, ConfigError
 from agent.envs.registry import check_available
 from agent.files import RecordError, read_json, write_json
+from agent.ownership import make_private, refuse_foreign_cache, refuse_foreign_run, tighten_umask
 from agent.record import RunDir
 from agent.terminal import print_anywhere
 
@@ -100,24 +101,35 @@ def prepare(given: Arguments) -> list[tuple[Config, RunDir]]:
     if given.runs:
         if given.configs or given.overrides or given.logdir:
             raise ConfigError("--runs trains folders as their config.yaml says; it takes no other settings")
+        for name in given.runs:
+            refuse_foreign_run(Path(name))
         pairs = [(_saved(RunDir(Path(name))), RunDir(Path(name))) for name in given.runs]
         _check_pack(pairs)
+        _check_cache(pairs[0][0])
         return pairs
     if given.logdir is None:
         raise ConfigError(f"--logdir is missing: {USAGE}")
     if "task" not in given.overrides:
         raise ConfigError(f"--task is missing: {USAGE}")
     config, run = configuration.make_config(given.configs, given.overrides), RunDir(Path(given.logdir))
+    refuse_foreign_run(run.path)
+    _check_cache(config)
     check_available(config.task, config.env)
     if run.config.exists():
         refuse_other(config, _saved(run), run)
     try:
-        run.path.mkdir(parents=True, exist_ok=True)
+        make_private(run.path)
         if not run.config.exists():
             configuration.dump_yaml(config, run.config)
     except OSError as error:
         raise RecordError(f"{run.path}: cannot be written ({error.strerror})") from error
     return [(config, run)]
+
+
+def _check_cache(config: Config) -> None:
+    """Raise ForeignError when the compilation cache that a configuration names may hold programs of others'."""
+    if config.jax.compilation_cache not in ("auto", "off"):
+        refuse_foreign_cache(Path(config.jax.compilation_cache))
 
 
 def _saved(run: RunDir) -> Config:
@@ -227,6 +239,7 @@ def main(words: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     print_anywhere()
     words = sys.argv[1:] if words is None else words
+    tighten_umask()
     debug = "--debug" in words
     try:
         given = parse(words)

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 
 from agent.config import ConfigError, nearest
 from agent.files import RecordError
+from agent.ownership import ForeignError, tighten_umask
 from agent.terminal import print_anywhere
 
 
@@ -212,9 +213,10 @@ def run(
         print(usage(program, summary, flags))
         return 0
     debug = "--debug" in words
+    tighten_umask()
     try:
         return body(parse(words, flags))
-    except ConfigError as error:
+    except (ConfigError, ForeignError) as error:
         if debug:
             raise
         print(error, file=sys.stderr)

@@ -199,6 +199,7 @@ def launch(command: Command) -> int:
     rates = hours.measured(runs_folder(command), order.profile.gpu_type)
     snapshot.list_files(snapshot.ROOT, [runs_folder(command)])  # refuses before anything is written
     with study.lock() as lease:
+        study.refuse_foreign(run.name for run in runs)
         check_same(study, runs)
         code_tree, files = snapshot.describe(leave_out=[runs_folder(command)])  # now, not before a wait for the lock
         tree = asdict(code_tree)

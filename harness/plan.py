@@ -11,6 +11,7 @@ from typing import Any
 
 from agent.config import METHODS, Config, ConfigError, differences, dump_yaml, from_dict, read_yaml
 from agent.files import write_bytes, write_json
+from agent.ownership import make_private
 from agent.record import plan_path, read_plan
 from harness.command import Command, comma_list, match_name, parse_seeds
 from harness.grid import Run, is_scalar, spell, typed_value
@@ -131,7 +132,7 @@ def write_configs(study: Study, runs: Iterable[Run]) -> None:
     texts: dict[Config, str] = {}
     for run in runs:
         folder = study.run(run.name)
-        folder.path.mkdir(parents=True, exist_ok=True)
+        make_private(folder.path)
         shape = run.config.model_copy(update={"seed": 0, "harmony": True})
         if shape not in texts:
             scratch = folder.path / ".config.yaml.tmp"

@@ -21,6 +21,7 @@ from typing import Any
 
 from agent.files import RecordError, read_json, write_json
 from agent.lease import process_gone, process_identity
+from agent.ownership import refuse_foreign, tighten_umask
 from agent.terminal import print_anywhere
 from harness import cache
 from harness.jobenv import cores, share
@@ -217,7 +218,9 @@ def ask_to_stop(state: dict[str, Any]) -> bool:
 def main(words: list[str]) -> None:
     """Run the pool of the launch in a folder."""
     print_anywhere()
-    folder = Path(words[0])
+    tighten_umask()
+    folder = Path(words[0]).absolute()
+    refuse_foreign(folder / "launch.json", folder.parents[3])
     data = read_json(folder / "launch.json")
     if data is None:
         raise FileNotFoundError(folder / "launch.json")

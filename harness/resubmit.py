@@ -13,6 +13,7 @@ from typing import Any
 from agent.config import ConfigError
 from agent.files import write_json
 from agent.lease import Lease
+from agent.ownership import refuse_foreign_files
 from agent.reasons import Reason
 from harness import hours, packing, profiles, snapshot
 from harness.attempts import saved_steps
@@ -112,6 +113,7 @@ def _frozen(study: Study, launch: Launch) -> tuple[Path, dict[str, Any]]:
     code = study.code / tree["code_tree"]
     if not code.is_dir():
         raise ConfigError(f"{code}: the frozen code is gone; --new-code runs from the code as it is now")
+    refuse_foreign_files(code, deep=True)
     return code, tree
 
 
@@ -227,6 +229,8 @@ def _plan_and_submit(
     view = overview(study, [run for run in study.planned() if run.name in set(names)])
     unknown = tell_unknown(view)
     take, left = choose(view.runs, command)
+    if lease is not None:
+        study.refuse_foreign(state.run.name for state in take)
     by_name = {r.name: r for r in read_configs(study, [state.run for state in take])}
     missing = [state.run.name for state in take if state.run.name not in by_name]
     take = [state for state in take if state.run.name in by_name]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from agent.config import CONFIGS, ConfigError
 from agent.files import write_json
+from agent.ownership import OTHERS_WRITE, make_private, refuse_foreign_files
 from harness.command import SubmissionError
 
 ROOT = CONFIGS.parent
@@ -109,7 +110,9 @@ def freeze(store: Path, tree: Tree, names: Iterable[str]) -> Path:
     """
     folder = store / tree.code_tree
     if folder.is_dir():
+        refuse_foreign_files(folder, deep=True)
         return folder
+    make_private(store)
     aside = store / f".{tree.code_tree}.{uuid.uuid4().hex[:8]}"
     try:
         if _copy(names, aside) != tree.code_tree:
@@ -135,6 +138,7 @@ def _copy(names: Iterable[str], target: Path) -> str:
             content = (ROOT / name).read_bytes()
             copy.write_bytes(content)
             shutil.copystat(ROOT / name, copy)
+            copy.chmod(copy.stat().st_mode & ~OTHERS_WRITE)
             digest.update(_entry(name, content))
         except FileNotFoundError:
             return ""

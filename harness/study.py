@@ -16,11 +16,10 @@ Below the study, beside the run folders and hidden from the reports::
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import secrets
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +28,7 @@ from typing import Any, cast
 from agent.config import ConfigError, nearest
 from agent.files import RecordError, read_json, write_json
 from agent.lease import Lease
+from agent.ownership import make_private, refuse_foreign, refuse_foreign_files, refuse_foreign_run, refuse_swappable
 from agent.record import RunDir, RunKey, plan_path, read_plan, safe_name
 from harness.command import Command, SubmissionError
 from harness.grid_file import grid_path
@@ -150,9 +150,20 @@ class Study:
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
             data = read_json(path / "launch.json")
             if data is not None:
-                check_private(path)
                 found.append(Launch(path, data))
         return found
+
+    def refuse_foreign(self, runs: Iterable[str] = ()) -> None:
+        """Raise ForeignError when others may have put there what the harness, or a job of these runs, would load."""
+        refuse_swappable(self.path.parent)
+        refuse_foreign(plan_path(self.path), self.path.parent, whole=self.path)
+        for folder in (self.hidden, self.code, self.hidden / LAUNCHES):
+            refuse_foreign(folder, whole=self.path)
+            refuse_foreign_files(folder, whole=self.path)
+        for launch in self.launches():
+            refuse_foreign_files(launch.folder, whole=self.path)
+        for name in runs:
+            refuse_foreign_run(self.path / name)
 
     @contextlib.contextmanager
     def lock(self, wait_s: float = LOCK_WAIT_S) -> Generator[Lease]:
@@ -161,12 +172,12 @@ class Study:
         A command that stood still for minutes may have lost it: `check_held` says so before anything is submitted.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self.hidden.mkdir(mode=0o700, exist_ok=True)
+            make_private(self.path)
+            self.refuse_foreign()
+            make_private(self.hidden)
         except OSError as error:
             reason = f"cannot be written ({error.strerror}); name another one with runs=DIR"
             raise ConfigError(f"{self.path.parent}: {reason}") from error
-        check_private(self.hidden)
         deadline = time.monotonic() + wait_s
         while True:
             try:
@@ -187,15 +198,6 @@ def check_held(lease: Lease) -> None:
     except RecordError as error:
         reason = "this command stood still, and another one has taken over the study"
         raise SubmissionError(f"{lease.run.path.parent}: {reason}; look at its status before you go on") from error
-
-
-def check_private(folder: Path) -> None:
-    """Raise ConfigError when others may write into a folder whose files jobs will run."""
-    found = folder.stat()
-    if found.st_uid != os.getuid():
-        raise ConfigError(f"{folder}: belongs to another user; use a study of your own with study=NAME or runs=DIR")
-    if found.st_mode & 0o022:
-        raise ConfigError(f"{folder}: others may write here, and jobs run what is in it; chmod -R go-w {folder}")
 
 
 def _no_study(path: Path, grid: str) -> str:

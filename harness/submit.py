@@ -20,6 +20,7 @@ from typing import Any, Protocol, cast
 from agent.config import ConfigError
 from agent.files import read_json, write_json
 from agent.lease import Lease
+from agent.ownership import refuse_foreign
 from harness import slurm
 from harness.command import SubmissionError
 from harness.jobenv import CPUS
@@ -208,6 +209,7 @@ def _find(
     for pickle in folder.glob("*.pkl"):
         if "_" in pickle.name:
             continue
+        refuse_foreign(pickle)
         target = str(cast("Any", DelayedSubmission.load(pickle)).args[0])
         if target in paths:
             pickle.rename(JobPaths(folder, ids[paths.index(target)]).submitted_pickle)

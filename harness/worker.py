@@ -20,6 +20,7 @@ from typing import Any
 
 from agent.files import RecordError, read_json
 from agent.lease import lease_holder, process_gone
+from agent.ownership import ForeignError, refuse_foreign, refuse_foreign_run, tighten_umask
 from agent.record import STALE_AFTER_S, RunDir, read_status
 from harness import slurm
 from harness.attempts import Attempt, broke, latest
@@ -157,7 +158,7 @@ class Supervisor:
         self.waiting.remove(group)
         try:
             self._start(group)
-        except OSError as error:  # a full disk, a folder that cannot be written: the other runs go on
+        except (OSError, ForeignError) as error:  # a full disk, a folder of another's: the other runs go on
             print(f"{group[0].path}: not started: {error}", file=sys.stderr)
         return time.monotonic()
 
@@ -177,6 +178,8 @@ class Supervisor:
         return float(given) if given.isdigit() else self.began + self.pack["profile"]["walltime_min"] * 60.0
 
     def _start(self, runs: list[RunDir]) -> None:
+        for run in runs:
+            refuse_foreign_run(run.path)
         index = len(self.processes)
         environ = process_environment(self.pack, self.gpu, index, self.cache.own, dict(os.environ))
         attempts = [Attempt.begin(run, self.launch.name, self.pack, self.gpu) for run in runs]
@@ -264,7 +267,9 @@ def _cores_for_child(mine: list[int]) -> Any:
 
 def run_pack(path: str) -> None:
     """Train the runs of the pack described in a file; the process exits with 0 when all of them are complete."""
-    file = Path(path)
+    tighten_umask()
+    file = Path(path).absolute()
+    refuse_foreign(file, file.parents[5])
     pack = read_json(file)
     if pack is None:
         raise FileNotFoundError(path)

@@ -25,6 +25,8 @@ REQUIRED = tuple(kind for kind in os.environ.get("HARMONY_BENCH_REQUIRE", "").sp
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+os.umask(os.umask(0o022) | 0o022)  # what tests prepare is theirs alone, whatever the developer's own umask
+
 install_import_hook("agent", "beartype.beartype")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.config import ConfigError, config_hash, from_dict, read_yaml
+from agent.ownership import ForeignError
 from harness.command import parse
 from harness.grid import Run, configure, expand
 from harness.grid_file import load_grid
@@ -135,11 +136,14 @@ def test_the_harness_folders_are_private(study: Study) -> None:
     for folder in (study.hidden, made.folder.parent, made.folder, made.folder / "submitit"):
         assert folder.stat().st_mode & 0o777 == 0o700
     made.folder.chmod(0o770)
-    with pytest.raises(ConfigError, match=r"others may write here.*chmod -R go-w"):
-        study.launches()
+    with (
+        pytest.raises(ForeignError, match=rf"others may write it \(mode 770\).*chmod -R go-w {study.path}$"),
+        study.lock(),
+    ):
+        pass
     made.folder.chmod(0o700)
     study.hidden.chmod(0o777)
-    with pytest.raises(ConfigError, match="others may write here"), study.lock():
+    with pytest.raises(ForeignError, match="others may write it"), study.lock():
         pass
 
 
