@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from analysis.intervals import check_kind, improvement_bounds, over_tasks, task_reason, unusable
 from analysis.resample import Floats, Stream, percentile_bounds, stratified_indices
 from analysis.runs import Interval, Runs, check_bootstrap, no_interval, strata
 from analysis.ties import ranks, signs
@@ -20,13 +21,14 @@ class Improvement:
 
 
 def probability_of_improvement(
-    x: Runs, y: Runs, *, reps: int = 50_000, seed: int = 0, level: float = 0.95
+    x: Runs, y: Runs, *, reps: int = 50_000, seed: int = 0, level: float = 0.95, interval: str = "student"
 ) -> Improvement:
-    """Return the mean over tasks of P(X > Y) + P(X = Y)/2 with a percentile interval, x and y resampled independently.
+    """Return the mean over tasks of P(X > Y) + P(X = Y)/2 with an interval of one of the KINDS of intervals.py.
 
     Wins are counted in half points, whole numbers that are exact in any order of addition. Scores need no common scale
     across tasks, so raw scores do. Source: Agarwal et al. 2021, section 4.
     """
+    check_kind(interval)
     first, second = strata(x), strata(y)
     if len(first) != len(second):
         raise ValueError(f"methods must be compared on the same tasks, not on {len(first)} and {len(second)}")
@@ -34,12 +36,31 @@ def probability_of_improvement(
     per_task = np.array([win.sum() / (2.0 * win.size) for win in wins])
     n_runs = sum(map(len, first)) + sum(map(len, second))
     point = float(per_task.sum() / len(wins))
-    reason = no_interval([*first, *second])
-    if reason:
-        return Improvement(Interval(point, None, None, n_runs, len(wins), reason), per_task)
-    check_bootstrap(reps)
-    low, high = percentile_bounds(_improvement_replicates(wins, reps, seed), level)
-    return Improvement(Interval(point, float(low), float(high), n_runs, len(wins)), per_task)
+    reason, ends = _improvement_ends(wins, per_task, interval, level, reps, seed)
+    low, high = ends or (None, None)
+    return Improvement(Interval(point, low, high, n_runs, len(wins), reason), per_task)
+
+
+def _improvement_ends(
+    wins: Sequence[Floats], per_task: Floats, kind: str, level: float, reps: int, seed: int
+) -> tuple[str, tuple[float, float] | None]:
+    """Return why there is no interval, or "" and its ends."""
+    sides = [[win[:, 0] for win in wins], [win[0] for win in wins]]  # only their lengths matter
+    if kind == "tasks":
+        half = over_tasks(per_task, level)
+        point = float(per_task.mean())
+        if half is not None:
+            return "", (max(0.0, point - half), min(1.0, point + half))
+        return task_reason(len(wins)) or "all tasks alike", None
+    if kind == "percentile":
+        if reason := no_interval([*sides[0], *sides[1]]):
+            return reason, None
+        check_bootstrap(reps)
+        low, high = percentile_bounds(_improvement_replicates(wins, reps, seed), level)
+        return "", (float(low), float(high))
+    if reason := unusable("mean", sides[0]) or unusable("mean", sides[1]):
+        return reason, None
+    return "", improvement_bounds(wins, float(per_task.sum() / len(wins)), level)
 
 
 def _improvement_replicates(wins: Sequence[Floats], reps: int, seed: int) -> Floats:

@@ -28,6 +28,8 @@ settings:
 
 flags:
   --reference exact|integer   random and human scores as published, or rounded as in the HarmonyDream paper
+  --interval student|percentile  intervals of measured coverage, or those of the literature (analysis/README.md)
+  --task-bootstrap  intervals over tasks: what other tasks like these would show
   --literature  add columns of other published methods
   --paired      use only the seeds that every method of the study has finished; added and published ones stay whole
   --no-figures  numbers and tables only
@@ -36,7 +38,18 @@ flags:
   --debug       show the traceback of an error
   --help        show this text"""
 KEYS = ("grid", "study", "runs", "out", "tasks", "methods", "seeds", "extra", "last", "reps", "bootstrap_seed")
-FLAGS = ("reference", "literature", "paired", "no-figures", "force", "json", "debug", "help")
+FLAGS = (
+    "reference",
+    "interval",
+    "task-bootstrap",
+    "literature",
+    "paired",
+    "no-figures",
+    "force",
+    "json",
+    "debug",
+    "help",
+)
 
 
 @dataclass
@@ -46,6 +59,7 @@ class Options:
     settings: dict[str, str] = field(default_factory=dict[str, str])
     flags: set[str] = field(default_factory=set[str])
     reference: str = "exact"
+    interval: str = "student"
     words: list[str] = field(default_factory=list[str])
 
     @property
@@ -79,6 +93,11 @@ def parse(argv: Sequence[str]) -> Options:
             if value not in ("exact", "integer"):
                 raise InputError(nearest("reference", value, ["exact", "integer"]))
             options.reference = value
+        elif name == "interval":
+            value = value if equals else words.pop(0) if words else ""
+            if value not in ("student", "percentile"):
+                raise InputError(nearest("interval", value, ["student", "percentile"]))
+            options.interval = value
         elif word.startswith("--"):
             if name not in FLAGS or equals:
                 hint = (
@@ -98,4 +117,8 @@ def parse(argv: Sequence[str]) -> Options:
             raise InputError(f"{name}= needs a value")
         else:
             options.settings[name] = value
+    if "task-bootstrap" in options.flags:
+        if options.interval == "percentile":
+            raise InputError("--interval percentile and --task-bootstrap are two kinds of intervals; choose one")
+        options.interval = "tasks"
     return options

@@ -73,10 +73,10 @@ def interval_plot(group: Group, look: dict[str, Look]) -> Plot | None:
         axes.xaxis.set_major_locator(MaxNLocator(4))
     figure.supxlabel(f"{SCALE_NAMES[group.scale]} ({_n(group)})", fontsize=9)
     caption = (
-        "Line: estimate; bar: percentile interval, runs resampled within tasks. Without a bar there is one run per "
-        "task, which says nothing of the spread. ↑ higher is better, ↓ lower is better."
+        "Line: estimate; bar: interval (the note under the table says which). Without a bar the runs do not tell how "
+        "they spread. ↑ higher is better, ↓ lower is better."
     )
-    return Plot(f"aggregates_{group.scale}", "Aggregates with 95% bootstrap intervals", caption, figure)
+    return Plot(f"aggregates_{group.scale}", "Aggregates with 95% intervals", caption, figure)
 
 
 def improvement_plot(group: Group) -> Plot | None:
@@ -95,7 +95,7 @@ def improvement_plot(group: Group) -> Plot | None:
     caption = (
         "Probability that a run of the first method beats a run of the second on a random task, ties counting half."
     )
-    title = "Probability of improvement, with 95% bootstrap intervals"
+    title = "Probability of improvement, with 95% intervals"
     return Plot(f"improvement_{group.scale}", title, caption + " Dashed: no difference.", figure)
 
 
@@ -117,7 +117,8 @@ def curve_plot(group: Group, look: dict[str, Look], results: Results) -> Plot | 
     panels[0].set_ylabel(SCALE_NAMES[group.scale])
     legend(figure, look, list(group.curves))
     caption = (
-        f"Bands: 95% bootstrap intervals ({results.settings.curve_reps} samples, whole runs resampled within tasks). "
+        f"Bands: 95% intervals as in the table, pointwise ({results.settings.curve_reps} bootstrap samples); none "
+        "where the runs do not tell how they spread. "
         "A point needs a run of every task; the last points may rest on fewer runs."
     )
     return Plot(f"learning_{group.scale}", f"Learning curves over {_n(group)}", caption, figure)
@@ -138,7 +139,7 @@ def profile_plot(group: Group, look: dict[str, Look]) -> Plot | None:
     axes.set_xlabel(f"{SCALE_NAMES[group.scale]} τ ({_n(group)})")
     axes.set_ylabel("share of runs above τ")
     legend(figure, look, list(group.profiles))
-    caption = "Share of runs that score above τ, tasks counting the same; bands: pointwise 95% bootstrap intervals."
+    caption = "Share of runs that score above τ, tasks counting the same; bands: pointwise 95% intervals."
     return Plot(f"profile_{group.scale}", "Performance profiles", caption, figure)
 
 

@@ -139,6 +139,7 @@ def _run(options: Options) -> int:
         options.whole("reps", results.Settings.reps, 100),
         seed=options.whole("bootstrap_seed", 0, 0),
         last=options.whole("last", 1, 1),
+        interval=options.interval,
     )
     out = Path(options.settings.get("out", "report"))
     folder.check_out(out)

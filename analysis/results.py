@@ -29,6 +29,7 @@ class Settings:
     seed: int = 0
     level: float = 0.95
     last: int = 1
+    interval: str = "student"
 
 
 @dataclass(frozen=True)
@@ -244,22 +245,26 @@ def _fill(group: Group, s: Settings) -> None:
     metrics = AGGREGATES if group.scale == HUMAN else AGGREGATES[:3]
     if group.scale != RAW:
         for method in group.methods:
-            group.aggregates[method] = stats.aggregate(
-                group.scores[method], metrics, reps=s.reps, seed=s.seed, level=s.level
+            found = stats.aggregate(
+                group.scores[method], metrics, reps=s.reps, seed=s.seed, level=s.level, interval=s.interval
             )
+            group.aggregates[method] = {name: _possible(i, name, group.scale) for name, i in found.items()}
         taus = profile_thresholds(group)
         group.profiles = {
-            m: stats.performance_profile(group.scores[m], taus, seed=s.seed, level=s.level) for m in group.methods
+            m: stats.performance_profile(group.scores[m], taus, seed=s.seed, level=s.level, interval=s.interval)
+            for m in group.methods
         }
     if len(group.methods) > 1:
         group.average_rank = stats.average_rank(means, magnitude)
     for x, y in _pairs(group.methods):
         improvement = stats.probability_of_improvement(
-            group.scores[x], group.scores[y], reps=s.reps, seed=s.seed, level=s.level
+            group.scores[x], group.scores[y], reps=s.reps, seed=s.seed, level=s.level, interval=s.interval
         )
         names = () if group.scale == RAW else metrics[:4]
         differences = (
-            stats.difference(group.scores[x], group.scores[y], names, reps=s.reps, seed=s.seed, level=s.level)
+            stats.difference(
+                group.scores[x], group.scores[y], names, reps=s.reps, seed=s.seed, level=s.level, interval=s.interval
+            )
             if names
             else {}
         )
@@ -267,6 +272,13 @@ def _fill(group: Group, s: Settings) -> None:
         # The test ranks differences across tasks, which raw returns do not allow.
         p = math.nan if group.scale == RAW else stats.signed_rank_test(means[x] - means[y], magnitude)
         group.comparisons.append(Comparison(x, y, improvement, differences, wins, ties, losses, p))
+
+
+def _possible(i: Interval, metric: str, scale: str) -> Interval:
+    """Return an interval without values that cannot be: success rates end at 0 and 1, an optimality gap at 0."""
+    if i.low is None or i.high is None or not (scale == SUCCESS or metric == "optimality_gap"):
+        return i
+    return replace(i, low=max(0.0, i.low), high=min(1.0, i.high) if scale == SUCCESS else i.high)
 
 
 def _pairs(methods: Sequence[str]) -> list[tuple[str, str]]:
@@ -293,7 +305,8 @@ def _add_curves(
             continue
         scaled = [_scale_matrix(m, group.scale, table.get(t)) for m, t in zip(evaluations, group.tasks, strict=True)]
         found = {
-            name: stats.curve(steps, scaled, name, reps=s.curve_reps, seed=s.seed, level=s.level) for name in CURVES
+            name: stats.curve(steps, scaled, name, reps=s.curve_reps, seed=s.seed, level=s.level, interval=s.interval)
+            for name in CURVES
         }
         if any(len(curve.steps) for curve in found.values()):
             group.curves[method] = found

@@ -49,7 +49,11 @@ def no_interval(arrays: Sequence[Floats]) -> str:
     return "one seed" if single == len(arrays) else f"{single} of {len(arrays)} tasks with one seed"
 
 
-def check_bootstrap(reps: int) -> None:
-    """Raise ValueError unless `reps` is a usable number of replicates."""
+def check_bootstrap(reps: int, seed: int = 0, level: float = 0.95) -> None:
+    """Raise ValueError unless number of replicates, seed and level are usable."""
     if reps < 100:
-        raise ValueError(f"a percentile interval needs at least 100 replicates, not {reps}")
+        raise ValueError(f"an interval needs at least 100 replicates, not {reps}")
+    if seed < 0:
+        raise ValueError(f"a bootstrap seed is a whole number from 0 on, not {seed}")
+    if not 0 < level < 1:
+        raise ValueError(f"an interval's level lies between 0 and 1, not at {level}")

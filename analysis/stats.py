@@ -14,12 +14,12 @@ number per run (seed) of it. Tasks may have different numbers of runs.
 One policy holds for ragged data: **every task counts the same, and within a task every run counts the same.** Where
 single runs are pooled (IQM, optimality gap, profiles), a run of a task with n runs has weight 1/n. With equal n these
 are the usual definitions. A NaN or infinity raises ValueError that names task and run: to leave something out is the
-caller's decision. An interval is given only if every task has at least two runs: one run says nothing of the spread
-between runs, and a zero-width interval would claim that it does.
+caller's decision. An interval is given only where the runs tell how they spread, and never one of zero width;
+`analysis/intervals.py` says how it is made and what it covers.
 
 Sources: Agarwal et al., "Deep RL at the Edge of the Statistical Precipice", NeurIPS 2021 (IQM, optimality gap,
-stratified bootstrap, probability of improvement, performance profiles). Equal to the numbers of rliable 1.2, which
-tests/benchmarks checks.
+stratified bootstrap, probability of improvement, performance profiles). Equal to the numbers of rliable 1.2 with
+`interval="percentile"`, which tests/benchmarks checks.
 """
 
 import math
@@ -31,6 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from analysis.compare import average_rank, probability_of_improvement, signed_rank_test, win_tie_loss
 from analysis.describe import Description, area_under_curve, describe, student_quantile
+from analysis.intervals import BOOTSTRAPPED, check_kind, profile_bounds, spread, task_half_width, task_reason, unusable
 from analysis.metrics import METRICS, Pool, Sample
 from analysis.resample import Floats, Stream, percentile_bounds, stratified_indices
 from analysis.runs import Interval, Runs, check_bootstrap, no_interval, strata
@@ -64,6 +65,8 @@ __all__ = [
 ]
 
 REPS = 50_000
+DRAWN = {("student", name) for name in BOOTSTRAPPED}
+NO_SPREAD = "no run differs from another"
 
 
 def normalise(scores: ArrayLike, random: float, human: float) -> Floats:
@@ -130,17 +133,18 @@ def replicates(runs: Runs, metrics: Sequence[str], reps: int = REPS, seed: int =
 
 
 def aggregate(
-    runs: Runs, metrics: Sequence[str] = tuple(METRICS), *, reps: int = REPS, seed: int = 0, level: float = 0.95
+    runs: Runs,
+    metrics: Sequence[str] = tuple(METRICS),
+    *,
+    reps: int = REPS,
+    seed: int = 0,
+    level: float = 0.95,
+    interval: str = "student",
 ) -> dict[str, Interval]:
-    """Return each metric's estimate with its percentile interval from a bootstrap stratified by task."""
+    """Return each metric's estimate with its interval, of one of the KINDS of analysis/intervals.py."""
     arrays = strata(runs)
-    reason = no_interval(arrays)
-    drawn = {} if reason else replicates(arrays, metrics, reps, seed)
-    found: dict[str, Interval] = {}
-    for name in metrics:
-        low, high = (None, None) if reason else _bounds(drawn[name], level)
-        found[name] = Interval(_point(name, arrays), low, high, sum(map(len, arrays)), len(arrays), reason)
-    return found
+    points = {name: _point(name, arrays) for name in metrics}
+    return _intervals([arrays], points, reps, seed, level, interval)
 
 
 def difference(
@@ -151,25 +155,67 @@ def difference(
     reps: int = REPS,
     seed: int = 0,
     level: float = 0.95,
+    interval: str = "student",
 ) -> dict[str, Interval]:
-    """Return metric(x) - metric(y) with percentile intervals, the runs of x and of y resampled independently."""
+    """Return metric(x) - metric(y) with intervals, the runs of x and of y drawn independently (tasks together)."""
     first, second = strata(x), strata(y)
     if len(first) != len(second):
         raise ValueError(f"methods must be compared on the same tasks, not on {len(first)} and {len(second)}")
-    reason = no_interval([*first, *second])
-    drawn_x = {} if reason else replicates(first, metrics, reps, seed, key=0)
-    drawn_y = {} if reason else replicates(second, metrics, reps, seed, key=1)
+    points = {name: _point(name, first) - _point(name, second) for name in metrics}
+    return _intervals([first, second], points, reps, seed, level, interval)
+
+
+def _intervals(
+    groups: list[list[Floats]], points: dict[str, float], reps: int, seed: int, level: float, kind: str
+) -> dict[str, Interval]:
+    """Return intervals of one method's metrics, or of their differences between two."""
+    check_kind(kind)
+    check_bootstrap(reps, seed, level)
+    reasons = {name: _reason(name, groups, kind) for name in points}
+    needed = [n for n in points if not reasons[n] and (kind == "percentile" or (kind, n) in DRAWN)]
+    drawn = [replicates(arrays, needed, reps, seed, key) if needed else {} for key, arrays in enumerate(groups)]
+    n_runs, n_tasks = sum(len(array) for arrays in groups for array in arrays), len(groups[0])
     found: dict[str, Interval] = {}
-    for name in metrics:
-        low, high = (None, None) if reason else _bounds(drawn_x[name] - drawn_y[name], level)
-        n_runs = sum(map(len, first)) + sum(map(len, second))
-        found[name] = Interval(_point(name, first) - _point(name, second), low, high, n_runs, len(first), reason)
+    for name, point in points.items():
+        ends = None
+        if not reasons[name]:
+            ends = _ends(name, groups, point, [one.get(name) for one in drawn], reps, seed, level, kind)
+        low, high = ends or (None, None)
+        reason = reasons[name] or ("" if ends else NO_SPREAD)
+        found[name] = Interval(point, low, high, n_runs, n_tasks, reason)
     return found
 
 
-def _bounds(drawn: Floats, level: float) -> tuple[float, float]:
-    low, high = percentile_bounds(drawn, level)
-    return float(low), float(high)
+def _reason(name: str, groups: Sequence[Sequence[Floats]], kind: str) -> str:
+    if kind == "percentile":
+        return no_interval([array for arrays in groups for array in arrays])
+    if kind == "tasks" and name != "superhuman":
+        return task_reason(len(groups[0]))
+    return next((reason for arrays in groups if (reason := unusable(name, arrays))), "")
+
+
+def _ends(
+    name: str,
+    groups: Sequence[list[Floats]],
+    point: float,
+    drawn: Sequence[Floats | None],
+    reps: int,
+    seed: int,
+    level: float,
+    kind: str,
+) -> tuple[float, float] | None:
+    """Return the ends of an interval, None where no run (no task) differs from another."""
+    if kind == "percentile":
+        values = [one for one in drawn if one is not None]
+        low, high = percentile_bounds(values[0] if len(values) == 1 else values[0] - values[1], level)
+        return float(low), float(high)
+    if kind == "tasks":
+        half = task_half_width(name, groups, reps, seed, level)
+    else:
+        spreads = [spread(name, arrays, one) for arrays, one in zip(groups, drawn, strict=True)]
+        known = [one for one in spreads if one is not None]
+        half = sum(known[1:], known[0]).half_width(level) if known else None
+    return None if half is None else (point - half, point + half)
 
 
 @dataclass(frozen=True)
@@ -189,33 +235,44 @@ class Profile:
 
 
 def performance_profile(
-    runs: Runs, taus: ArrayLike, *, reps: int = 10_000, seed: int = 0, level: float = 0.95
+    runs: Runs, taus: ArrayLike, *, reps: int = 10_000, seed: int = 0, level: float = 0.95, interval: str = "student"
 ) -> Profile:
-    """Return the share of runs with score > τ for each τ, every task counting the same.
-
-    How often a run was drawn times whether it exceeds τ is a product of whole numbers, so the matrix product is exact
-    in whatever order it is added.
-    """
+    """Return the share of runs with score > τ for each τ, every task counting the same, with a pointwise band."""
+    check_kind(interval)
     arrays = strata(runs)
     thresholds = np.asarray(taus, np.float64)
     if thresholds.ndim != 1 or not np.isfinite(thresholds).all():
         raise ValueError(f"thresholds are a list of finite numbers, not {taus!r}")
     over = thresholds + margin(thresholds)
     pool = Pool(arrays)
-    above = (pool.values[:, None] > over).astype(np.float64) * pool.multiplicities[:, None]
-    n, total = len(pool.values), float(pool.multiplicities.sum())
+    above = (pool.values[:, None] > over).astype(np.float64)
+    total = float(pool.multiplicities.sum())
+    share = (above * pool.multiplicities[:, None]).sum(axis=0) / total
     low = high = None
-    if not no_interval(arrays):
-        check_bootstrap(reps)
-        parts: list[Floats] = []
-        for indices in stratified_indices(pool.sizes, reps, Stream(seed, 0)):
-            flat = (indices + np.arange(len(indices))[:, None] * n).ravel()
-            counts = np.bincount(flat, minlength=len(indices) * n).reshape(len(indices), n)
-            parts.append(counts.astype(np.float64) @ above)
-        low, high = percentile_bounds(np.concatenate(parts) / total, level)
+    if not _reason("mean", [arrays], interval):
+        if interval == "percentile":
+            low, high = percentile_bounds(_drawn_shares(pool, above, reps, seed), level)
+        else:
+            low, high = profile_bounds(np.split(above, np.cumsum(pool.sizes)[:-1]), level, interval == "tasks")
     means = np.array([exact_mean(array) for array in arrays])
     task_share = (means[:, None] > over).sum(axis=0) / len(arrays)
-    return Profile(thresholds, above.sum(axis=0) / total, task_share, low, high, n, len(arrays))
+    return Profile(thresholds, share, task_share, low, high, len(pool.values), len(arrays))
+
+
+def _drawn_shares(pool: Pool, above: Floats, reps: int, seed: int) -> Floats:
+    """Return bootstrap replicates [reps, thresholds] of the shares of runs above thresholds.
+
+    How often a run was drawn times whether it exceeds τ is a product of whole numbers, so the matrix product is exact
+    in whatever order it is added.
+    """
+    check_bootstrap(reps)
+    n, weights = len(pool.values), above * pool.multiplicities[:, None]
+    parts: list[Floats] = []
+    for indices in stratified_indices(pool.sizes, reps, Stream(seed, 0)):
+        flat = (indices + np.arange(len(indices))[:, None] * n).ravel()
+        counts = np.bincount(flat, minlength=len(indices) * n).reshape(len(indices), n)
+        parts.append(counts.astype(np.float64) @ weights)
+    return np.concatenate(parts) / float(pool.multiplicities.sum())
 
 
 @dataclass(frozen=True)
@@ -237,11 +294,12 @@ def curve(
     reps: int = 2000,
     seed: int = 0,
     level: float = 0.95,
+    interval: str = "student",
 ) -> Curve:
     """Return a metric over steps; `evaluations` holds [runs, steps] per task, NaN where a run has no evaluation (yet).
 
     A step is left out unless every task has a run there, since otherwise the set of tasks would change along the curve.
-    The same seed at every step keeps runs whole along the curve. Bands are NaN where a task has a single run.
+    The same seed at every step keeps runs whole along the curve. Bands are NaN where there is no interval.
     """
     where = np.asarray(steps, np.float64)
     if where.ndim != 1 or not (np.diff(where) > 0).all():
@@ -253,7 +311,8 @@ def curve(
     for column, step in enumerate(where):
         present = [matrix[~np.isnan(matrix[:, column]), column] for matrix in matrices]
         if all(map(len, present)):
-            rows.append((float(step), aggregate(present, [metric], reps=reps, seed=seed, level=level)[metric]))
+            found = aggregate(present, [metric], reps=reps, seed=seed, level=level, interval=interval)
+            rows.append((float(step), found[metric]))
     numbers = [
         [step, i.estimate, math.nan if i.low is None else i.low, math.nan if i.high is None else i.high]
         for step, i in rows

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from analysis import scores, stats
+from analysis.intervals import basis
 from analysis.results import HUMAN, RAW, SUCCESS, Cell, Group, Results
 from analysis.runs import Interval
 from analysis.scores import Literature, label
@@ -191,12 +192,9 @@ def _aggregate_notes(results: Results, group: Group) -> list[str]:
     reasons = {i.reason for found in group.aggregates.values() for i in found.values() if i.reason}
     without = sum(any(i.reason for i in found.values()) for found in group.aggregates.values())
     if without < len(group.methods):
-        notes.append(
-            f"Brackets: {s.level:.0%} percentile intervals of {s.reps} bootstrap samples, runs resampled within tasks "
-            f"(seed {s.seed})."
-        )
+        notes.append(basis(s.interval, s.level, s.reps, s.seed, len(group.tasks)))
     if reasons:
-        notes.append(f"No interval where {' or '.join(sorted(reasons))}: the spread between runs is unknown.")
+        notes.append(f"No interval where {' or '.join(sorted(reasons))}: the runs do not tell how they spread.")
     if group.scale == HUMAN:
         notes.append(reference_note(s.reference))
         if group.frames[0] < 390_000 or group.frames[1] > 410_000 or len(group.tasks) < 26:

@@ -139,7 +139,7 @@ def _provenance(material: "Material", found: results.Results) -> list[tuple[str,
         ("Command", material.command),
         (
             "Statistics",
-            f"{s.reps} bootstrap samples (curves {s.curve_reps}), seed {s.seed}, {s.level:.0%} percentile intervals",
+            f"{s.level:.0%} intervals: {s.interval}; {s.reps} bootstrap samples (curves {s.curve_reps}), seed {s.seed}",
         ),
         ("Run score", "last evaluation" if s.last == 1 else f"mean of the last {s.last} evaluations"),
         ("References", f"{s.reference} ({digest(scores.SCORES / 'atari100k_references.csv')})"),

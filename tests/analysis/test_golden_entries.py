@@ -122,7 +122,7 @@ def check(found: Any, expected: Any, rtol: float) -> None:
 
 
 def check_intervals(entry: dict[str, Any], short: str, *_: str) -> None:
-    found = stats.aggregate(hns(short), tuple(entry["expected"]), reps=entry["params"]["reps"])
+    found = stats.aggregate(hns(short), tuple(entry["expected"]), reps=entry["params"]["reps"], interval="percentile")
     for name, e in entry["expected"].items():
         assert found[name].estimate == pytest.approx(e["point"], rel=1e-12)
         assert found[name].low == pytest.approx(e["lo"], abs=e["tol_other_stream_lo"])
@@ -134,7 +134,9 @@ def check_improvement(entry: dict[str, Any], *_: str) -> None:
     found = stats.probability_of_improvement(hns("harmony"), hns("dreamerv3"))
     assert found.overall.estimate == pytest.approx(e["point"], rel=1e-12)
     for reps in (2000, 50_000):
-        overall = stats.probability_of_improvement(hns("harmony"), hns("dreamerv3"), reps=reps).overall
+        overall = stats.probability_of_improvement(
+            hns("harmony"), hns("dreamerv3"), reps=reps, interval="percentile"
+        ).overall
         assert overall.low == pytest.approx(e[f"lo_{reps}"], abs=tolerance)
         assert overall.high == pytest.approx(e[f"hi_{reps}"], abs=tolerance)
     per_task = {task[6:]: value for task, value in zip(TASKS, found.per_task.tolist(), strict=True)}
@@ -143,7 +145,7 @@ def check_improvement(entry: dict[str, Any], *_: str) -> None:
 
 def check_profile(entry: dict[str, Any], short: str, *_: str) -> None:
     e, tolerance = entry["expected"], entry["tol_other_stream"]
-    found = stats.performance_profile(hns(short), e["tau"])
+    found = stats.performance_profile(hns(short), e["tau"], interval="percentile")
     assert found.low is not None and found.high is not None
     np.testing.assert_allclose(found.share, e["score_distribution"], rtol=1e-12)
     np.testing.assert_allclose(found.task_share, e["average_score_distribution"], rtol=1e-12)
@@ -156,7 +158,7 @@ def check_curve(entry: dict[str, Any], short: str) -> None:
     steps, matrices = evaluation_matrices(RUNS[short], TASKS)
     where = [steps.index(step) for step in e["steps"]]
     scaled = [stats.normalise(m[:, where], *REFERENCES[t]) for m, t in zip(matrices, TASKS, strict=True)]
-    found = stats.curve(e["steps"], scaled, "iqm")
+    found = stats.curve(e["steps"], scaled, "iqm", interval="percentile")
     for name, wanted in (("iqm", "iqm"), ("mean", "mean_hns"), ("median", "median_hns")):
         estimate = stats.curve(e["steps"], scaled, name, reps=100).estimate
         np.testing.assert_allclose(estimate, e[wanted], rtol=entry["rtol"])

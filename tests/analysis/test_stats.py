@@ -70,7 +70,7 @@ def test_integer_references_give_the_papers_headline(method: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_intervals_equal_the_reference_within_its_tolerance(method: str) -> None:
-    found = stats.aggregate(hns(method), NAMES, seed=0)
+    found = stats.aggregate(hns(method), NAMES, seed=0, interval="percentile")
     for name, expected in GOLDEN["methods"][method]["intervals"].items():
         assert found[name].low == pytest.approx(expected["low"], abs=expected["low_tolerance"])
         assert found[name].high == pytest.approx(expected["high"], abs=expected["high_tolerance"])
@@ -78,7 +78,7 @@ def test_intervals_equal_the_reference_within_its_tolerance(method: str) -> None
 
 def test_the_probability_of_improvement_equals_the_reference() -> None:
     expected = GOLDEN["improvement"]
-    found = stats.probability_of_improvement(hns(METHODS[0]), hns(METHODS[1]))
+    found = stats.probability_of_improvement(hns(METHODS[0]), hns(METHODS[1]), interval="percentile")
     assert found.overall.estimate == pytest.approx(expected["estimate"], rel=1e-12)
     assert found.overall.low == pytest.approx(expected["low"], abs=expected["tolerance"])
     assert found.overall.high == pytest.approx(expected["high"], abs=expected["tolerance"])
@@ -88,7 +88,7 @@ def test_the_probability_of_improvement_equals_the_reference() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_profiles_equal_the_reference(method: str) -> None:
     expected = GOLDEN["methods"][method]["profile"]
-    found = stats.performance_profile(hns(method), expected["taus"])
+    found = stats.performance_profile(hns(method), expected["taus"], interval="percentile")
     assert found.low is not None and found.high is not None
     np.testing.assert_allclose(found.share, expected["share"], rtol=1e-12)
     np.testing.assert_allclose(found.task_share, expected["mean_share"], rtol=1e-12)
@@ -107,7 +107,7 @@ def test_curves_over_frames_equal_the_reference(method: str) -> None:
         np.testing.assert_allclose(
             stats.curve(steps, scaled, name, reps=100).estimate[where], expected[wanted], rtol=1e-12
         )
-    found = stats.curve(steps, scaled)
+    found = stats.curve(steps, scaled, interval="percentile")
     np.testing.assert_allclose(found.low[where], expected["low"], atol=expected["tolerance"])
     np.testing.assert_allclose(found.high[where], expected["high"], atol=expected["tolerance"])
     assert set(found.n_runs) == {130}
@@ -201,7 +201,7 @@ def test_resampling_is_the_same_bits_on_every_machine() -> None:
     # Recorded once; PCG64's raw stream is fixed by NumPy, so these must hold on every machine and version.
     assert Stream(0).integers(5, 12).tolist() == RECORDED_FIVES
     assert Stream(7, 1).integers(300, 6).tolist() == RECORDED_WIDE
-    found = stats.aggregate(hns(METHODS[0]), ("iqm", "mean"), reps=1000, seed=0)
+    found = stats.aggregate(hns(METHODS[0]), ("iqm", "mean"), reps=1000, seed=0, interval="percentile")
     assert [found["iqm"].low, found["iqm"].high, found["mean"].low, found["mean"].high] == RECORDED_INTERVALS
 
 
@@ -235,10 +235,15 @@ def test_one_seed_gives_an_estimate_and_no_interval() -> None:
     assert profile.low is None and profile.share.tolist() == [1.0, 0.5]
 
 
-def test_constants_give_an_interval_of_no_width() -> None:
-    found = stats.aggregate([[2.0, 2.0, 2.0]], reps=200)
-    assert (found["iqm"].low, found["iqm"].estimate, found["iqm"].high) == (2.0, 2.0, 2.0)
+def test_constants_give_no_interval() -> None:
+    found = stats.aggregate([[2.0] * 5, [3.0] * 5], reps=200)
+    assert {(i.low, i.high, i.reason) for i in found.values() if i.reason == stats.NO_SPREAD} == {
+        (None, None, "no run differs from another")
+    }
+    assert [name for name, i in found.items() if i.reason != stats.NO_SPREAD] == ["superhuman"]
     assert found["optimality_gap"].estimate == 0.0
+    percentile = stats.aggregate([[2.0, 2.0, 2.0]], reps=200, interval="percentile")["iqm"]
+    assert (percentile.low, percentile.estimate, percentile.high) == (2.0, 2.0, 2.0)
 
 
 def test_ties_count_half() -> None:
@@ -249,7 +254,7 @@ def test_ties_count_half() -> None:
 
 def test_improvement_of_unequal_numbers_of_runs() -> None:
     found = stats.probability_of_improvement(
-        [[1.0, 2.0, 3.0], [5.0, 5.0]], [[0.0, 2.5], [1.0, 9.0, 9.0, 9.0]], reps=500
+        [[1.0, 2.0, 3.0], [5.0, 5.0]], [[0.0, 2.5], [1.0, 9.0, 9.0, 9.0]], reps=500, interval="percentile"
     )
     assert found.per_task.tolist() == pytest.approx([4 / 6, 2 / 8])
     low, high = found.overall.low, found.overall.high
@@ -287,7 +292,11 @@ def test_unusable_input_is_refused_with_its_reason(call: Any, message: str) -> N
 def test_a_curve_leaves_out_steps_that_some_task_lacks() -> None:
     nan = math.nan
     found = stats.curve(
-        [1, 2, 3], [[[0.0, 1.0, 2.0], [0.0, 1.0, nan]], [[4.0, 5.0, nan], [4.0, nan, nan]]], "mean", reps=200
+        [1, 2, 3],
+        [[[0.0, 1.0, 2.0], [0.0, 1.0, nan]], [[4.0, 5.0, nan], [4.0, nan, nan]]],
+        "mean",
+        reps=200,
+        interval="percentile",
     )
     assert found.steps.tolist() == [1, 2]
     assert found.estimate.tolist() == [2.0, 3.0]
