@@ -9,7 +9,7 @@ from typing import Any
 import ruamel.yaml
 
 CATCH = {
-    "run": {"steps": 400, "prefill": 100, "eval_every": 60, "checkpoint_every_s": 0.2},
+    "run": {"steps": 1000, "prefill": 100, "eval_every": 100, "checkpoint_every_s": 0.1},
     "env": {"catch": {"size": 8}},
 }
 PONG = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from agent.files import write_json
@@ -52,15 +52,15 @@ MOMENTS = (
     Moment("start", after_s=3.0),
     Moment("lease"),
     Moment("prefill", most=90),
-    Moment("round", most=250),
-    Moment("round", most=250),
+    Moment("round", most=300),
+    Moment("round", most=300),
     Moment("checkpoint", most=25, after_s=0.003),
     Moment("checkpoint", most=25, after_s=0.003),
     Moment("checkpoint", most=25, after_s=0.003),
-    Moment("evaluation", most=4, after_s=0.05),
-    Moment("evaluation", most=4, after_s=0.05),
-    Moment("scores", most=4, after_s=0.002),
-    Moment("metrics", most=12, after_s=0.001),
+    Moment("evaluation", most=8, after_s=0.05),
+    Moment("evaluation", most=8, after_s=0.05),
+    Moment("scores", most=8, after_s=0.002),
+    Moment("metrics", most=30, after_s=0.001),
     Moment("status", most=3),
     Moment("result", most=3, after_s=0.002),
 )
@@ -68,7 +68,10 @@ MOMENTS = (
 
 @dataclass(frozen=True)
 class Kill:
-    """A kind of kill at one moment of the process with this role: `after_s` seconds after its `nth` time."""
+    """A kind of kill at one moment of the process with this role: `after_s` seconds after its `nth` time.
+
+    Where that does not come in so many `rounds` of environment steps, the last of these is the moment.
+    """
 
     id: int
     kind: str
@@ -77,7 +80,8 @@ class Kill:
     after_s: float
     signals: Signals
     command: tuple[str, ...]
-    role: str = field(default="agent")
+    role: str = "agent"
+    rounds: int = 300
 
     def order(self, folder: Path) -> None:
         """Leave the order for the study's processes."""
@@ -97,9 +101,11 @@ def withdraw(folder: Path) -> None:
     (folder / "order.json").unlink(missing_ok=True)
 
 
-def fired(folder: Path, kill: Kill) -> bool:
-    """Return whether a process has carried the kill out."""
-    return (folder / f"fired-{kill.id}.json").exists()
+def fired(folder: Path, kill: Kill) -> Kill | None:
+    """Return a kill as it was carried out, at the moment that came; None before it was."""
+    for path in folder.glob(f"fired-{kill.id}-*.json"):
+        return replace(kill, moment=path.stem.rpartition("-")[2])
+    return None
 
 
 def as_words(kill: Kill) -> str:

@@ -16,8 +16,16 @@ from tests.campaign import kills
 from tests.campaign.compare import differences
 from tests.campaign.trial import HOOK, environment
 
-# What a process does whose command line names the training program: three rows of scores, told one by one.
-ROWS = "for n in range(3): open('scores.jsonl', 'a').write('row'); print(n, flush=True)"
+# What a process does whose command line names the training program: three times the moment, told one by one.
+STEPS = """
+import threading
+for n in range(3):
+    open("scores.jsonl", "a").write("row")
+    play = threading.Thread(target=lambda: None, name="evaluation")
+    play.start()
+    play.join()
+    print(n, flush=True)
+"""
 
 
 def test_the_seed_decides_the_kills_and_every_kind_and_moment_comes_up() -> None:
@@ -28,16 +36,19 @@ def test_the_seed_decides_the_kills_and_every_kind_and_moment_comes_up() -> None
         assert {kill.moment for kill in drawn[0]} == {moment.name for moment in kills.MOMENTS}
 
 
+@pytest.mark.parametrize("moment", ["scores", "evaluation"])
 @pytest.mark.parametrize(("nth", "told"), [(1, ""), (3, "0\n1\n"), (4, "0\n1\n2\n")])
-def test_a_process_is_killed_in_the_very_step_that_was_ordered(tmp_path: Path, nth: int, told: str) -> None:
-    kill = kills.Kill(5, "agent KILL", "scores", nth, 0.0, kills.AGENT[0].signals, ())
+def test_a_process_is_killed_in_the_very_step_that_was_ordered(
+    tmp_path: Path, moment: str, nth: int, told: str
+) -> None:
+    kill = kills.Kill(5, "agent KILL", moment, nth, 0.0, kills.AGENT[0].signals, ())
     kill.order(tmp_path)
     with environment(HARMONY_CAMPAIGN=str(tmp_path), PYTHONPATH=str(HOOK)):
-        words = [sys.executable, "-c", ROWS, "agent.train"]
+        words = [sys.executable, "-c", STEPS, "agent.train"]
         done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     struck = nth <= 3
     assert (done.returncode, done.stdout) == (-signal.SIGKILL if struck else 0, told), done.stderr
-    assert kills.fired(tmp_path, kill) == struck
+    assert kills.fired(tmp_path, kill) == (kill if struck else None)
 
 
 @pytest.mark.slow
@@ -53,8 +64,8 @@ def test_killed_runs_end_as_undisturbed_ones_and_a_changed_bit_is_found(tmp_path
     assert differences(other, whole) == []
     for path, old, new in (
         (other.scores, b'"lengths":[7', b'"lengths":[8'),
-        (other.metrics, b'"env_steps":200', b'"env_steps":201'),
-        (other.result, b'"env_steps": 400', b'"env_steps": 401'),
+        (other.metrics, b'"updates":11', b'"updates":12'),
+        (other.result, b'"env_steps": 1000', b'"env_steps": 1001'),
     ):
         text = path.read_bytes()
         path.write_bytes(text.replace(old, new, 1))

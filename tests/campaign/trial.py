@@ -86,8 +86,9 @@ def _carry_on(study: Study, outcome: Outcome, orders: Path, planned: list[Kill])
         if not study.path.exists():
             study.launch()
         done = _until_fired_or_done(study, orders, kill)
-        if kill is not None and kills.fired(orders, kill):
-            outcome.kills.append(kill)
+        struck = kills.fired(orders, kill) if kill is not None else None
+        if struck is not None:
+            outcome.kills.append(struck)
         if done:
             return
 

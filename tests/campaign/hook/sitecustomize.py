@@ -1,8 +1,8 @@
 """Kills at a chosen moment: Python imports this by itself in every process of the campaign's jobs, through PYTHONPATH.
 
 The order to carry out lies in the folder that HARMONY_CAMPAIGN names. The moment is seen by the interpreter's audit
-events (files opened, renamed and removed, threads started), so no production code knows of it. Whichever process is
-first at the moment takes the order by renaming it, and tells the campaign by doing so.
+events for files opened, renamed and removed, and by the start of threads: no production code knows of it. Whichever
+process is first at the moment takes the order by renaming it, and tells the campaign by doing so.
 """
 
 import functools
@@ -42,11 +42,6 @@ def ancestors():
 
 def moment_of(event, args):
     """Return the name of the moment that an audit event is, None when it is none."""
-    if event in ("_thread.start_new_thread", "_thread.start_joinable_thread"):
-        name = getattr(getattr(args[0], "__self__", None), "name", "")
-        if name == "heartbeat":
-            watch_rounds()
-        return "evaluation" if name == "evaluation" else None
     if event not in RAISED_BY or (event == "open" and not writes(args[1], args[2])):
         return None
     path = args[RAISED_BY[event]]
@@ -66,8 +61,23 @@ def writes(mode, flags):
     return any(letter in mode for letter in "wax+") if isinstance(mode, str) else bool(flags & 3)
 
 
+def watch_threads():
+    """Make the start of an evaluation's thread a moment; by the time the heartbeat's starts, the agent is imported."""
+    start = threading.Thread.start
+
+    @functools.wraps(start)
+    def started(self):
+        if self.name == "heartbeat":
+            watch_rounds()
+        elif self.name == "evaluation":
+            come("evaluation")
+        return start(self)
+
+    threading.Thread.start = started
+
+
 def watch_rounds():
-    """Make every stored round of environment steps a moment: `prefill` for the first ones, `round` for all."""
+    """Make every stored round of environment steps a moment: `prefill` before the first update, then `round`."""
     member = next(m.Member for n, m in list(sys.modules.items()) if n.startswith("agent.") and n.endswith(".member"))
     keep = member.keep
 
@@ -87,33 +97,34 @@ def come(moment):
     BUSY.now = True
     try:
         order = json.loads(Path(FOLDER, "order.json").read_text())
-        if order["role"] != ROLE or order["moment"] != moment:
+        if order["role"] != ROLE:
             return
-        SEEN[order["id"]] = SEEN.get(order["id"], 0) + 1
-        if SEEN[order["id"]] == order["nth"]:
-            begin(order)
+        key = (order["id"], moment)
+        SEEN[key] = SEEN.get(key, 0) + 1
+        if SEEN[key] == {order["moment"]: order["nth"], "round": order["rounds"]}.get(moment):
+            begin(order, moment)
     except FileNotFoundError:
         return
     finally:
         BUSY.now = False
 
 
-def begin(order):
+def begin(order, moment):
     """Do what the order says, now or a little later."""
     if order["after_s"] > 0:
-        timer = threading.Timer(order["after_s"], strike, [order])
+        timer = threading.Timer(order["after_s"], strike, [order, moment])
         timer.daemon = True
         timer.start()
     else:
-        strike(order)
+        strike(order, moment)
 
 
-def strike(order):
+def strike(order, moment):
     """Take the order away from all other processes, send its signals, and have Slurm told what it is to do."""
     BUSY.now = True
     pids = ancestors()
     try:
-        os.rename(Path(FOLDER, "order.json"), Path(FOLDER, f"fired-{order['id']}.json"))
+        os.rename(Path(FOLDER, "order.json"), Path(FOLDER, f"fired-{order['id']}-{moment}.json"))
     except FileNotFoundError:
         return
     for wait_s, victim, number in order["signals"]:
@@ -139,4 +150,5 @@ def hear(event, args):
 ROLE = role_of(sys.orig_argv)
 if FOLDER and ROLE is not None:
     sys.addaudithook(hear)
+    watch_threads()
     come("start")
