@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import traceback
 
+from agent.checkpoint import CheckpointError
 from agent.device import DeviceError
 from agent.envs.base import EnvironmentFault, EnvironmentUnavailable
 from agent.files import RecordError
@@ -23,6 +24,7 @@ def reason_of(error: BaseException) -> tuple[Reason, str]:
         ((EnvironmentUnavailable, EnvironmentFault), Reason.ENVIRONMENT),
         (FloatingPointError, Reason.NAN),
         (DeviceError, Reason.DEVICE),
+        (CheckpointError, Reason.CHECKPOINT),
         (RecordError, Reason.RECORD),
         (KeyboardInterrupt, Reason.CANCELLED),
     ]

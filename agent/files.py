@@ -6,8 +6,10 @@ Imports neither JAX nor an environment.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import stat
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +22,22 @@ MAX_LINE = 16 * 2**20
 
 class RecordError(Exception):
     """A file of a run folder is missing, damaged or not ours to write; the message names it and the reason."""
+
+
+def open_plain(path: Path, flags: int = os.O_RDONLY) -> BinaryIO:
+    """Return an ordinary file, opened by these flags; RecordError when it is missing, a link, a folder or a pipe."""
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        reason = "is a link" if error.errno == errno.ELOOP else f"cannot be opened ({error.strerror})"
+        raise RecordError(f"{path}: {reason}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise RecordError(f"{path}: is not an ordinary file")
+    mode = "r+b" if flags & os.O_RDWR else "wb" if flags & os.O_WRONLY else "rb"
+    return cast("BinaryIO", os.fdopen(descriptor, mode))
 
 
 @contextlib.contextmanager
@@ -66,7 +84,7 @@ def write_json(path: Path, data: Any, *, durable: bool = True) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return the object in a JSON file, None when the file is missing; RecordError when it is damaged."""
     try:
-        data = _parse(path.read_bytes())
+        data = parse_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -78,7 +96,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return cast("dict[str, Any]", data)
 
 
-def _parse(text: bytes) -> Any:
+def parse_json(text: bytes) -> Any:
     """Return what a JSON text says; ValueError where it says nothing.
 
     Pydantic's parser takes half as long as Python's; what it refuses is Python's to judge, since they differ a little.
@@ -92,13 +110,18 @@ def _parse(text: bytes) -> Any:
             raise ValueError("nested too deeply") from None
 
 
+def row_line(row: dict[str, Any]) -> bytes:
+    """Return a row as its line; non-finite numbers become the strings "nan", "inf" and "-inf"."""
+    text = json.dumps({k: _finite(v) for k, v in row.items()}, allow_nan=False, separators=(",", ":"))
+    return text.encode() + b"\n"
+
+
 def append_row(path: Path, row: dict[str, Any], *, durable: bool = False) -> None:
-    """Append one JSON line; non-finite numbers become the strings "nan", "inf" and "-inf"."""
-    line = json.dumps({k: _finite(v) for k, v in row.items()}, allow_nan=False, separators=(",", ":")) + "\n"
+    """Append one row, on a line of its own whatever was there."""
     with open(path, "ab") as file:
         if file.tell() and not _ends_with_newline(path):
             file.write(b"\n")
-        file.write(line.encode())
+        file.write(row_line(row))
         if durable:
             file.flush()
             os.fsync(file.fileno())
@@ -138,7 +161,7 @@ def read_rows(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
             if not line.strip():
                 continue
             try:
-                row = _parse(line)
+                row = parse_json(line)
             except ValueError:
                 kind = "a damaged line" if line.endswith(b"\n") else "an interrupted write"
                 problems.append(f"{path}, line {number}: {kind}")
@@ -169,15 +192,3 @@ def keep_rows(path: Path, keep: Callable[[dict[str, Any]], bool]) -> int:
         text = "".join(json.dumps(row, allow_nan=False, separators=(",", ":")) + "\n" for row in kept)
         write_bytes(path, text.encode())
     return gone
-
-
-def truncate_rows(path: Path, count: int) -> int:
-    """Keep the first `count` rows of a JSON-lines file, the ones a checkpoint vouches for; return how many went."""
-    seen = 0
-
-    def keep(_: dict[str, Any]) -> bool:
-        nonlocal seen
-        seen += 1
-        return seen <= count
-
-    return keep_rows(path, keep)

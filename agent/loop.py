@@ -319,7 +319,7 @@ class Loop:
             self._leave(settled, "stopped", "stopped", said)
 
     def _settle(self, member: Member) -> None:
-        member.chunks = self.writers[id(member)].wait() or member.chunks
+        member.saved = self.writers[id(member)].wait() or member.saved
 
     def _fail(self, members: list[Member], error: Exception) -> None:
         """End members with their error; what was checkpointed stays, and the next attempt continues from it."""

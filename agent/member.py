@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from agent.envs.vector import Batch, VectorEnv
 from agent.evaluate import workers
 from agent.lease import Lease
 from agent.record import RunDir, Status
+from agent.rows import Rows
 
 # Purposes of random numbers drawn on the host from the run's seed.
 RANDOM_PLAY = 0x52414E44
@@ -71,12 +73,12 @@ class Member:
         self.steps = self.rounds = self.updates = 0
         self.ratio = schedule.Ratio(schedule.update_ratio(config))
         self.every = schedule.Every(config.run.eval_every, config.run.eval_initial)
-        self.rows = {"metrics": 0, "scores": 0}
+        self.metrics, self.scores = Rows(run.metrics), Rows(run.scores)
         self.walltime_s = 0.0
         self.last_score: dict[str, Any] | None = None
         self.evaluating: dict[str, Any] | None = None
         self.lease_error: Exception | None = None
-        self.chunks: list[list[Any]] = []
+        self.saved: checkpoint.Index | None = None
         self._saved_rounds = 0
         self._pending: list[Batch] = []
         self._mark = time.monotonic()
@@ -97,6 +99,12 @@ class Member:
             total_env_steps=self.final, started=time.time(), job_id=job_id, attempt=self.attempt, pack=pack,
             host=socket.gethostname(), phase="starting",
         )  # fmt: skip
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint must be of to be continued here."""
+        c = self.config
+        return {"task": c.task, "method": "harmony" if c.harmony else "base", "seed": c.seed, "config_hash": self.hash}
 
     @property
     def discrete(self) -> bool:
@@ -174,8 +182,7 @@ class Member:
             "rate/updates_per_s": (self.updates - updates) / elapsed,
         }
         self._logged = (self.steps, self.updates, row["walltime_s"])
-        files.append_row(self.run.metrics, {**row, **metrics, **self.tally.report(), **rates})
-        self.rows["metrics"] += 1
+        self.metrics.append({**row, **metrics, **self.tally.report(), **rates})
 
     def begin_evaluation(self) -> None:
         """Note the present step as that of the evaluation that begins."""
@@ -187,8 +194,7 @@ class Member:
         times = {"walltime_s": round(self.clock(), 3), "evaluation_s": round(seconds, 3)}
         self.last_score = {**self.evaluating, **row, **times}
         self.evaluating = None
-        files.append_row(self.run.scores, self.last_score, durable=True)
-        self.rows["scores"] += 1
+        self.scores.append(self.last_score, durable=True)
 
     def heartbeat(self) -> None:
         """Renew the lease and write status.json; RecordError when the lease was taken over."""
@@ -196,17 +202,30 @@ class Member:
         self.status.env_steps, self.status.updates, self.status.heartbeat = self.steps, self.updates, time.time()
         record.write_status(self.run, self.status)
 
+    def fell_back(self, found: checkpoint.Found) -> None:
+        """Say in status, provenance and on stderr that a damaged checkpoint was passed over."""
+        lost = "an unknown number of" if found.lost is None else str(found.lost)
+        steps = found.index["env_steps"]
+        self.status.message = f"{found.damage}; goes on from the checkpoint before, at step {steps}: {lost} steps lost"
+        print(f"{self.run.path}: {self.status.message}", file=sys.stderr, flush=True)
+        event = {"attempt": self.attempt, "damage": found.damage, "env_steps": steps, "lost_steps": found.lost}
+        try:
+            known = files.read_json(self.run.provenance) or {}
+            files.write_json(self.run.provenance, known | {"damaged": [*known.get("damaged", []), event]})
+        except (OSError, files.RecordError, TypeError) as error:
+            print(f"{self.run.path}: this could not be added to its provenance: {error}", file=sys.stderr, flush=True)
+
     def values(self) -> dict[str, Any]:
         """Return the plain values of a checkpoint."""
         return {
-            "config_hash": self.hash,
+            "run": self.identity,
             "env_steps": self.steps,
             "rounds": self.rounds,
             "updates": self.updates,
             "attempt": self.attempt,
             "ratio": self.ratio.anchor,
             "every": self.every.anchor,
-            "rows": dict(self.rows),
+            "rows": self.rows(),
             "walltime_s": self.clock(),
             "logged": list(self._logged),
             "last_score": self.last_score,
@@ -221,31 +240,36 @@ class Member:
         arrays = {ENVS + path: array for path, array in envs.items()} | {"host/actions": self.actions}
         return arrays, {**self.values(), "envs": plain}
 
-    def restore(self, arrays: checkpoint.Arrays, values: dict[str, Any]) -> None:
+    def restore(self, arrays: checkpoint.Arrays, values: checkpoint.Index) -> None:
         """Continue from a checkpoint; rows written after it are cut from metrics.jsonl and scores.jsonl."""
         envs = {name.removeprefix(ENVS): array for name, array in arrays.items() if name.startswith(ENVS)}
         self.envs.load(join(envs, values.get("envs")))
         self.actions = arrays["host/actions"]
         self.steps, self.rounds, self.updates = values["env_steps"], values["rounds"], values["updates"]
         self.ratio.anchor, self.every.anchor = values["ratio"], values["every"]
-        self.rows, self.walltime_s, self.last_score = values["rows"], values["walltime_s"], values["last_score"]
-        self.evaluating = values.get("evaluating")
+        self.walltime_s, self.last_score, self.evaluating = (
+            values[key] for key in ("walltime_s", "last_score", "evaluating")
+        )
         self._mark = time.monotonic()
         steps, updates, seconds = values["logged"]
         self._logged = (steps, updates, seconds)
         self._random.bit_generator.state = values["random"]
         returns, lengths, ended = values["tally"]
         self.tally = Tally(np.array(returns), np.array(lengths), [tuple(pair) for pair in ended])
-        self.chunks, self._saved_rounds = values["chunks"], values["rounds"]
-        files.truncate_rows(self.run.metrics, self.rows["metrics"])
-        files.truncate_rows(self.run.scores, self.rows["scores"])
+        self.saved, self._saved_rounds = values, values["rounds"]
+        for file in (self.metrics, self.scores):
+            file.go_on(values["rows"][file.path.name])
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """Return number, bytes and digest of the rows written so far, by file."""
+        return {file.path.name: file.mark() for file in (self.metrics, self.scores)}
 
     def finish(self) -> None:
         """Write result.json, the sign that the run is complete."""
         score = self.last_score or {}
         name = "success" if score.get("metric") == "success" else "mean"
         result = {**self._stamp(), "final_score": score.get(name), "config_hash": self.hash, "pack": self.pack}
-        files.write_json(self.run.result, result)
+        files.write_json(self.run.result, result | {"rows": self.rows()})
 
     def end(self, state: str, reason: str | None = None, message: str | None = None) -> None:
         """Write the last status of this attempt, close the environments and give the run back."""

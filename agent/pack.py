@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agent import checkpoint, files, learner, replay
+from agent import checkpoint, learner, replay
 from agent.envs.vector import Batch
 from agent.learner import PolicyParams, TrainState
 from agent.member import Member
@@ -55,32 +55,32 @@ class Start(NamedTuple):
 def start(member: Member, programs: Programs) -> Start:
     """Return a member's arrays, ready to train: after prefill, or as its checkpoint left them.
 
-    Raises: RecordError for a damaged checkpoint or one of another configuration.
+    Raises: CheckpointError when there are checkpoints, and none of them is whole and of this run.
     """
     run = member.run
     state = initial_state(member.config, member.spec)
     carry = programs.train_carry(1, state)
     policy_carry = programs.policy_carry(1, learner.policy_params(state), member.config.env.amount)
     buffers = replay.empty(programs.rows)
-    saved = checkpoint.load(run.checkpoint)
-    if saved is None:
-        files.truncate_rows(run.metrics, 0)
-        files.truncate_rows(run.scores, 0)
+    found = checkpoint.find(run.checkpoint, member.identity, member.final)
+    if found is None:
+        checkpoint.begin(run.checkpoint, member.identity)
+        member.metrics.go_on()
+        member.scores.go_on()
         member.prefill()
         replay.fill(buffers, member.pending(), 0)
         return Start(state, carry, policy_carry, buffers)
-    arrays, values = saved
-    if values["config_hash"] != member.hash:
-        raise files.RecordError(
-            f"{run.checkpoint}: belongs to configuration {values['config_hash']}, not {member.hash}"
-        )
+    if found.damage:
+        member.fell_back(found)
+    arrays, index = found.arrays, found.index
     state, carry, policy_carry = (
         jax.tree.map(jnp.asarray, checkpoint.restore_tree(tree, arrays, name))
         for name, tree in (("state", state), ("carry", carry), ("policy", policy_carry))
     )
-    for first, chunk in checkpoint.load_chunks(run.checkpoint, values["chunks"]):
-        replay.fill(buffers, chunk, first)
-    member.restore(arrays, values)
+    if index["env_steps"] < member.final:
+        for first, chunk in checkpoint.load_chunks(run.checkpoint, index):
+            replay.fill(buffers, chunk, first)
+    member.restore(arrays, index)
     if member.evaluating is None:
         return Start(state, carry, policy_carry, buffers)
     evaluated = checkpoint.restore_tree(policies_of(state), arrays, "evaluated")
@@ -227,7 +227,7 @@ class Pack:
         if evaluated is not None:
             arrays |= checkpoint.flatten_tree(evaluated, "evaluated")
         first, rounds, chunk = member.take_pending()
-        return checkpoint.Snapshot(arrays, values, chunk, first, rounds, member.chunks)
+        return checkpoint.Snapshot(arrays, values, chunk, first, rounds, member.saved)
 
     def _counters(self, values: list[int]) -> np.ndarray:
         return np.asarray(values if self.size > 1 else values[0], np.int32)

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     ENVIRONMENT = "environment"
     DEVICE = "device"
     RECORD = "record"
+    CHECKPOINT = "checkpoint"  # files of checkpoints lie there, and none can be used
     NAN = "nan"
     CODE_ERROR = "code_error"
     WRONG_INPUT = "wrong_input"

@@ -7,7 +7,7 @@ Layout, below the runs folder::
         config.yaml  provenance.json     what is computed, and with what
         status.json                      one writer at a time, replaced atomically
         metrics.jsonl  scores.jsonl      append-only rows
-        checkpoint/                      latest complete checkpoint and replay chunks
+        checkpoint/                      latest complete checkpoint, the one before, replay chunks
         result.json                      renamed into place last: the run is complete
         lease.json                       the process that may write here (agent/lease.py)
         attempts/N/                      stdout.log, stderr.log, attempt.json

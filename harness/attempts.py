@@ -17,7 +17,7 @@ from agent.files import RecordError, read_json, write_json
 from agent.record import RunDir, read_status
 from harness.jobenv import Gpu, finished, job_id
 
-OWN_FAULTS = ("code_error", "nan", "wrong_input", "gpu_oom")
+OWN_FAULTS = ("code_error", "nan", "wrong_input", "gpu_oom", "checkpoint")
 STOPPED_CODE = 75  # agent.train's exit code after a checkpoint on request
 INPUT_CODE = 2  # and when its input is wrong
 

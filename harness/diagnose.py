@@ -49,6 +49,7 @@ RETRY = {
     Reason.WRONG_INPUT: Retry.STOP,
     Reason.NOT_STARTED: Retry.STOP,
     Reason.NAN: Retry.STOP,
+    Reason.CHECKPOINT: Retry.STOP,
 }
 FIXES = {
     Reason.GPU_OOM: "fewer runs per pack",

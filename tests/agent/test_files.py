@@ -58,14 +58,14 @@ def test_numbers_are_read_to_the_bit(number, digits):
 
     for text in (repr(number), f"{number:.{digits}e}", f"{number:.{digits}f}"[:400]):
         if "inf" not in text:
-            assert files._parse(text.encode()) == json.loads(text)
+            assert files.parse_json(text.encode()) == json.loads(text)
 
 
 @pytest.mark.parametrize("text", [b'"\\ud800"', b"\xef\xbb\xbf{}", b"NaN", b'{"a":1,"a":2}', b"1e999", b"9" * 400])
 def test_odd_texts_are_read_as_python_reads_them(text):
     import json
 
-    assert str(files._parse(text)) == str(json.loads(text))
+    assert str(files.parse_json(text)) == str(json.loads(text))
 
 
 def test_keep_rows_drops_what_came_after_a_checkpoint(tmp_path):

@@ -8,10 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from agent import checkpoint, files, record
+from agent import files, record, sealed
 from agent.loop import Loop
-from agent.member import Member
-from agent.pack import Pack, start
+from agent.pack import Pack
 from tests.agent.loops import config_of, lose_lease, same_arrays, scores_of, state_of, train
 
 
@@ -52,7 +51,7 @@ def test_rows_after_the_last_checkpoint_are_replayed_not_repeated(whole, program
         file.write(b'{"env_steps": 6')
     outcomes, members = train(programs, tmp_path, [config_of()])
     assert outcomes == ["done"]
-    assert index["rows"]["scores"] == 0
+    assert index["rows"]["scores.jsonl"]["rows"] == 0
     assert scores_of(members[0]) == scores_of(whole)
     assert files.read_rows(run.metrics)[1] == []
 
@@ -165,7 +164,7 @@ def test_a_full_disk_ends_the_run_with_its_reason_and_keeps_the_checkpoint(progr
         with files.replacing(path):
             yield Full()
 
-    monkeypatch.setattr(checkpoint, "replacing", full)
+    monkeypatch.setattr(sealed, "replacing", full)
     outcomes, members = train(programs, tmp_path, [config_of()])
     assert outcomes == ["failed"]
     status = record.read_status(members[0].run)
@@ -190,13 +189,3 @@ def test_a_run_taken_over_by_another_process_stops_writing(programs, tmp_path, m
     assert members[0].steps == 91
     assert json.loads(members[0].run.lease.read_text())["owner"] == "another"
     assert not members[0].run.result.exists()
-
-
-def test_a_damaged_checkpoint_is_refused_by_name(programs, tmp_path):
-    _, members = train(programs, tmp_path, [config_of()], stop_at=83)
-    state = next(members[0].run.checkpoint.glob("state-*.npz"))
-    state.write_bytes(state.read_bytes()[:1000])
-    member = Member(config_of(), members[0].run)
-    with pytest.raises(files.RecordError, match=r"state-.*npz: cannot be read"):
-        start(member, programs)
-    member.end("stopped")

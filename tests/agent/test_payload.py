@@ -1,12 +1,13 @@
 """A checkpoint that somebody else has written: what it holds is never run, whatever it holds."""
 
+import hashlib
 import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from agent import checkpoint, files
+from agent import checkpoint, files, sealed
 from agent.envs.state import StateError
 from agent.member import Member
 from agent.record import RunDir
@@ -59,7 +60,11 @@ def test_a_file_of_pickled_arrays_ends_the_run_and_is_not_run(programs, tmp_path
     index = files.read_json(member.run.checkpoint / checkpoint.INDEX)
     assert index is not None
     arrays, _ = state_of(member)
-    np.savez(member.run.checkpoint / index["state"], allow_pickle=True, **arrays, evil=objects(ran))
+    state = member.run.checkpoint / index["state"]["name"]
+    np.savez(state, allow_pickle=True, **arrays, evil=objects(ran))
+    data = state.read_bytes()
+    known = {**index["state"], "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    sealed.write_sealed(member.run.checkpoint / checkpoint.INDEX, {**index, "state": known})
     outcomes, _ = train(programs, tmp_path, [config_of()])
     assert outcomes == ["failed"] and "cannot be read" in capsys.readouterr().err
     assert not ran.exists()
@@ -71,8 +76,8 @@ def test_a_checkpoint_of_the_format_with_pickles_is_refused_by_its_version(progr
     path = member.run.checkpoint / checkpoint.INDEX
     index = files.read_json(path)
     assert index is not None
-    files.write_json(path, {**index, "format": 1})
-    np.savez(member.run.checkpoint / index["state"], allow_pickle=False, **arrays, pickle=pickled(ran))
+    files.write_json(path, {key: value for key, value in index.items() if key != "seal"} | {"format": 1})
+    np.savez(member.run.checkpoint / index["state"]["name"], allow_pickle=False, **arrays, pickle=pickled(ran))
     outcomes, _ = train(programs, tmp_path, [config_of()])
-    assert outcomes == ["failed"] and "format 1, this version reads 2" in capsys.readouterr().err
+    assert outcomes == ["failed"] and "earlier version (format 1)" in capsys.readouterr().err
     assert not ran.exists()

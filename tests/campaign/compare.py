@@ -10,8 +10,8 @@ from agent import checkpoint, files
 from agent.record import RunDir
 
 # What depends on how often and how fast a run was worked on, not on what it computed.
-TIMES = {"walltime_s", "evaluation_s", "rate/env_steps_per_s", "rate/updates_per_s"}
-ATTEMPTS = {"attempt", "pack", "state", "chunks"}
+TIMES = {"walltime_s", "evaluation_s", "rate/env_steps_per_s", "rate/updates_per_s", "bytes", "sha256"}
+ATTEMPTS = {"attempt", "pack", "number", "state", "chunks", "seal"}
 
 
 def differences(run: RunDir, whole: RunDir) -> list[str]:
@@ -29,8 +29,6 @@ def _arrays(run: RunDir, whole: RunDir) -> list[tuple[str, str]]:
     found = [(name, "only one of the two has it") for name in sorted(mine.keys() ^ other.keys())]
     for name in sorted(mine.keys() & other.keys()):
         a, b = np.asarray(mine[name]), np.asarray(other[name])
-        if name == "host/envs":
-            continue  # pickled, which is not the same bytes for the same state
         if (a.dtype, a.shape) != (b.dtype, b.shape):
             found.append((name, f"{a.dtype}{list(a.shape)} instead of {b.dtype}{list(b.shape)}"))
         elif a.tobytes() != b.tobytes():
