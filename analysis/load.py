@@ -22,7 +22,7 @@ from analysis.scores import RunScores
 from analysis.summary import summarise_all
 from analysis.training import Series, unpack
 
-CACHE_FORMAT = 8
+CACHE_FORMAT = 9
 
 
 @dataclass(frozen=True)

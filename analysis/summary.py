@@ -12,17 +12,18 @@ from subprocess import PIPE
 from typing import Any, cast
 
 from agent import files, record
+from analysis import samples
 from analysis.identity import Identity, read_identity
 from analysis.training import read_training
 from analysis.values import MAX_FRAMES, finite, is_finite, is_whole, short
 
 HARMONY = {"harmony_dreamerv3": True, "dreamerv3": False}
-RUNS_PER_WORKER = 500
+SECONDS_PER_WORKER = 1.0  # what it takes to start one is half of it
 
 
 def summarise_all(folders: Sequence[Path], configs: dict[str, Any]) -> dict[Path, dict[str, Any]]:
     """Return the summaries of run folders, read by several processes where there are many; `configs` gains theirs."""
-    workers = min(len(os.sched_getaffinity(0)), len(folders) // RUNS_PER_WORKER, 8)
+    workers = min(len(os.sched_getaffinity(0)), int(sum(map(_seconds, folders)) / SECONDS_PER_WORKER), 8)
     if workers < 2:
         return {folder: summarise(folder, configs) for folder in folders}
     found: dict[Path, dict[str, Any]] = {}
@@ -34,6 +35,15 @@ def summarise_all(folders: Sequence[Path], configs: dict[str, Any]) -> dict[Path
             configs.update(part["configs"])
             found.update(zip(folders[k::workers], part["summaries"], strict=True))
     return found
+
+
+def _seconds(folder: Path) -> float:
+    """Return about how long it takes to read a run folder, by the size of its rows."""
+    try:
+        size = os.stat(folder / "metrics.jsonl").st_size
+    except OSError:
+        size = 0
+    return 2e-3 + min(size, samples.WHOLE) / 5e7 + size / 3e9
 
 
 def _ask(folders: Sequence[str]) -> bytes:

@@ -2,6 +2,7 @@
 
 import base64
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from agent import files
 from analysis.resample import Floats
+from analysis.samples import read_sample
 from analysis.values import MAX_FRAMES, is_finite, is_whole
 
 GROUPS = ("loss/", "harmony/")
+NAMES = re.compile(rb'"(?:loss|harmony)/')
 BINS = 60
 
 Series = tuple[Floats, Floats]
@@ -22,9 +24,11 @@ Series = tuple[Floats, Floats]
 def read_training(path: Path, damage: list[str]) -> dict[str, Any]:
     """Return the packed series of a metrics.jsonl: the mean in each of at most BINS bins of equal length in frames.
 
+    Of a long file it is the mean of a sample of the rows (`samples.read_sample`).
+
     `damage` gains a sentence for everything that is left out.
     """
-    rows, unreadable = files.read_rows(path)
+    rows, unreadable = read_sample(path, NAMES)
     damage += unreadable
     good = [row for row in rows if is_whole(row.get("frames"), MAX_FRAMES)]
     if len(good) < len(rows):
