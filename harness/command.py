@@ -113,7 +113,8 @@ def _take_setting(key: str, value: str, command: Command) -> None:
     elif key not in KEYS:
         raise ConfigError(nearest(key, [*KEYS, "agent.KEY", "cluster.KEY"], "setting"))
     if name in table:
-        raise ConfigError(f"{key} is given twice: {table[name]!r} and {value!r}")
+        both = "" if key.startswith("cluster.env.") else f": {table[name]!r} and {value!r}"  # which may be secrets
+        raise ConfigError(f"{key} is given twice{both}")
     if not value:
         raise ConfigError(f"{key}= needs a value: {KEYS.get(key, 'any value of that key')}")
     table[name] = value

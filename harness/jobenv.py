@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent.config import ConfigError
 from agent.record import RunDir
+from harness.credentials import resolve
 
 POOL_FRACTION = "HARMONY_BENCH_POOL_FRACTION"  # agent/device.py verifies it
 WORKER = "HARMONY_BENCH_WORKER"  # agent.train then uses the attempt made for it
@@ -97,10 +99,14 @@ def process_environment(
 ) -> dict[str, str]:
     """Return the whole environment of one of a pack's processes; without a cache they keep nothing they compile.
 
-    Raises: EnvironmentFault when the plan promises a GPU and the job has none.
+    Raises: EnvironmentFault when the plan promises a GPU and the job has none, or a secret is not to be found.
     """
     profile = pack["profile"]
-    environ = {**base, **profile.get("env", {}), JOB_ID: job_id(), WORKER: "1"}
+    try:
+        environ = {**base, **resolve(profile.get("env", {}), base)}
+    except ConfigError as error:
+        raise EnvironmentFault(f"job {job_id()}: {error}") from error
+    environ |= {JOB_ID: job_id(), WORKER: "1"}
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, [pack["code"], base.get("PYTHONPATH")]))
     mine = share(cores(), pack["processes"], process)
     environ |= {name: str(len(mine)) for name in THREADS}

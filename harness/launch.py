@@ -15,6 +15,7 @@ from agent.lease import Lease
 from agent.record import read_plan
 from harness import hours, jobenv, packing, pool, profiles, snapshot, submit
 from harness.command import Command, Flag, counted, run
+from harness.credentials import check_places
 from harness.diagnose import Retry
 from harness.environments import check_environments
 from harness.grid import Grid, Run, configure, expand, shaping
@@ -77,6 +78,7 @@ def plan_order(study: Study, grid: Grid, command: Command, runs: list[Run]) -> O
     """Return what submitting these runs means."""
     choice = profile_for(grid, command)
     profile = choice.profile
+    check_places(profile.env, study.path.parent)
     if profile.kind == "slurm":
         submit.check_path(study.path.parent)
     wanted = grid.pack if "pack" in command.settings or profile.pack is None else profile.pack

@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from agent.config import CONFIGS, ConfigError, nearest, read_yaml
+from harness.credentials import refuse_clear
 
 PROFILES = CONFIGS.parent / "slurm"
 DEFAULT = "default"
@@ -53,6 +54,7 @@ OWN_OPTIONS = {  # sbatch options that the harness sets, and what to do instead 
 class Profile(BaseModel):
     """What one job of a study may use: a pack of `pack` runs on `gpus` GPUs.
 
+    `env` sets variables of its processes, secret ones by reference (`harness/credentials.py`);
     `slurm` passes any other sbatch option through, and may say `gres`, `signal` and `requeue` otherwise;
     `setup` lines run in the job's shell before Python starts; `scratch` is a node-local folder for
     compilation caches ("" is the job's own TMPDIR); one that cannot be used costs compiling again.
@@ -182,6 +184,7 @@ def build(name: str, data: Mapping[str, Any], overrides: Mapping[str, Any]) -> P
         if variable in PLANNED:
             prefix = "cluster." if f"env.{variable}" in overrides else ""
             raise ConfigError(f"{prefix}env.{variable}: jobs get it from their plan; set {PLANNED[variable]}= instead")
+    _refuse_secrets(merged, "cluster." if {"env", "setup", "slurm"} & {key.split(".")[0] for key in overrides} else "")
     for option in cast("Mapping[str, Any]", merged.get("slurm") or {}):
         instead = OWN_OPTIONS.get(option.replace("_", "-"))
         if instead is not None:
@@ -203,6 +206,11 @@ def build(name: str, data: Mapping[str, Any], overrides: Mapping[str, Any]) -> P
             f"the end of its {profile.walltime_min * 60} s; {instead}"
         )
     return profile
+
+
+def _refuse_secrets(merged: Mapping[str, Any], prefix: str) -> None:
+    texts = {f"slurm.{key}": str(value) for key, value in cast("Mapping[str, Any]", merged.get("slurm") or {}).items()}
+    refuse_clear(merged.get("env") or {}, {"setup": "\n".join(map(str, merged.get("setup") or ())), **texts}, prefix)
 
 
 def _read(key: str, text: str) -> Any:
