@@ -45,10 +45,10 @@ class Study:
             code = module.main([f"grid={self.grid}", f"runs={self.runs}", *words])
         return code, out.getvalue()
 
-    def launch(self) -> None:
+    def launch(self, *words: str) -> None:
         """Launch it, without waiting for it."""
-        where = ("cluster=local", "jobs=1", "--detach") if self.backend == "local" else ("cluster=test",)
-        code, text = self.command(launch, *where)
+        where = ("cluster=local", "--detach") if self.backend == "local" else ("cluster=test",)
+        code, text = self.command(launch, *where, *words)
         if code != 0:
             raise RuntimeError(f"launch ended with {code}: {text}")
 

@@ -47,10 +47,14 @@ def environment(**values: str) -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
+def _where(backend: str) -> tuple[str, ...]:
+    return ("jobs=1",) if backend == "local" else ()
+
+
 def undisturbed(case: Case, folder: Path, backend: str) -> Study:
     """Return the study of a case that nothing happens to, complete."""
     study = Study.of(case, folder, backend)
-    study.launch()
+    study.launch(*_where(backend))
     for rows in study.looks(600):
         if all(row["state"] == "done" for row in rows):
             return study
@@ -84,7 +88,7 @@ def _carry_on(study: Study, outcome: Outcome, orders: Path, planned: list[Kill])
         if kill is not None:
             kill.order(orders)
         if not study.path.exists():
-            study.launch()
+            study.launch(*_where(study.backend))
         done = _until_fired_or_done(study, orders, kill)
         struck = kills.fired(orders, kill) if kill is not None else None
         if struck is not None:
