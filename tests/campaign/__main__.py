@@ -23,7 +23,7 @@ from tests.campaign.cases import CASES, Case
 from tests.campaign.study import Study
 from tests.campaign.trial import Outcome
 
-KILLS_PER_STUDY = (4, 8)
+KILLS_PER_STUDY = (5, 10)
 
 
 def parse(words: list[str] | None) -> argparse.Namespace:

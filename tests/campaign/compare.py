@@ -9,7 +9,7 @@ import numpy as np
 from agent import checkpoint, files
 from agent.record import RunDir
 
-# What depends on how often and how fast a run was worked on, not on what it computed.
+# What depends on how often and how fast a run was worked on, not on what it computed: times and what they shape.
 TIMES = {"walltime_s", "evaluation_s", "rate/env_steps_per_s", "rate/updates_per_s", "bytes", "sha256"}
 ATTEMPTS = {"attempt", "pack", "number", "state", "chunks", "seal"}
 

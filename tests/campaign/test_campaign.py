@@ -12,7 +12,7 @@ import pytest
 
 from agent.record import RunDir
 from tests.campaign import __main__ as campaign
-from tests.campaign import kills
+from tests.campaign import kills, soak
 from tests.campaign.compare import differences
 from tests.campaign.trial import HOOK, environment
 
@@ -49,6 +49,23 @@ def test_a_process_is_killed_in_the_very_step_that_was_ordered(
     struck = nth <= 3
     assert (done.returncode, done.stdout) == (-signal.SIGKILL if struck else 0, told), done.stderr
     assert kills.fired(tmp_path, kill) == (kill if struck else None)
+
+
+def look(processes: int = 3, descriptors: int = 9, rss_mb: float = 30.0, temporary: int = 2) -> soak.Look:
+    return soak.Look(processes, descriptors, rss_mb, temporary, 0)
+
+
+def test_the_soak_names_what_grows_and_nothing_else() -> None:
+    assert soak.grown([look(processes=n % 3, temporary=n % 2) for n in range(60)]) == []
+    leaks = [look(descriptors=9 + n, rss_mb=30 + n / 2) for n in range(60)]
+    assert [what.partition(":")[0] for what in soak.grown(leaks)] == ["descriptors", "rss_mb"]
+
+
+@pytest.mark.slow
+def test_short_runs_with_kills_leave_nothing_behind(tmp_path: Path) -> None:
+    figures = soak.soak(6, 1, tmp_path / "soak")
+    assert figures["bad"] == []
+    assert figures["kills"] > 0
 
 
 @pytest.mark.slow
