@@ -48,8 +48,8 @@ def basis(kind: str, level: float, reps: int, seed: int, tasks: int) -> str:
         )
     return (
         f"Intervals: {level:.0%} Student intervals of runs within tasks (IQM and median with standard errors of {reps} "
-        f"bootstrap samples, seed {seed}; P(X > Y) and profiles Wilson's). From 5 tasks × 3 seeds on they held the truth in "
-        "86 to 100 of 100 simulations, on fewer tasks of bimodal scores in as few as 49 (analysis/README.md). "
+        f"bootstrap samples, seed {seed}; P(X > Y) and profiles Wilson's). From 5 tasks × 3 seeds on they held the "
+        "truth in 86 to 100 of 100 simulations, on fewer tasks of bimodal scores in as few as 49 (analysis/README.md). "
         f"{here}"
     )
 
