@@ -8,7 +8,7 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from agent.methods import HARMONY, PLAIN, Method, MethodFileError, methods
 from agent.schema import Config
 from agent.tasks import ALIASES, ATARI_100K, ATARI_UNPLAYABLE, CATCH, METAWORLD, OPEN_SUITES, SUITES
 
@@ -23,7 +24,6 @@ __all__ = ["Config", "ConfigError"]
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 PRESETS = CONFIGS / "presets.yaml"
-METHODS: dict[str, bool] = {"dreamerv3": False, "harmony_dreamerv3": True}
 
 # Settings that may differ between two parts of one run without changing what it computes (beyond float reassociation).
 NOT_IDENTITY = (
@@ -150,7 +150,22 @@ def _field_types(model: type[BaseModel] = Config, prefix: str = "") -> dict[str,
     return types_
 
 
-FIELD_TYPES: dict[str, Any] = _field_types()
+OLD_SWITCH = "harmony"  # the published spelling of the method: True or False
+FIELD_TYPES: dict[str, Any] = _field_types() | {OLD_SWITCH: bool}
+
+
+def _by_method(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with the published `harmony: True|False` as the method that it names."""
+    settings = dict(flat)
+    switch = settings.pop(OLD_SWITCH, None)
+    if switch is None:
+        return settings
+    if not isinstance(switch, bool):
+        raise ConfigError(f"{OLD_SWITCH}: {switch!r} is not True or False")
+    named = HARMONY if switch else PLAIN
+    if settings.setdefault("method", named) != named:
+        raise ConfigError(f"{OLD_SWITCH}: {switch} means method {named!r}, but method is {settings['method']!r}")
+    return settings
 
 
 def parse_value(key: str, value: Any) -> Any:
@@ -241,7 +256,7 @@ def preset_settings(names: Iterable[str], task: str) -> dict[str, Any]:
         for source in (body, per_task.get(task, {})):
             for key, value in flatten(source).items():
                 flat[key] = parse_value(key, value)
-    return flat
+    return _by_method(flat)
 
 
 def make_config(names: Iterable[str] = (), overrides: Mapping[str, Any] | None = None) -> Config:
@@ -249,7 +264,7 @@ def make_config(names: Iterable[str] = (), overrides: Mapping[str, Any] | None =
 
     Raises: ConfigError naming the key, the value and what is allowed.
     """
-    given = {key: parse_value(key, value) for key, value in (overrides or {}).items()}
+    given = _by_method({key: parse_value(key, value) for key, value in (overrides or {}).items()})
     task = validate_task(str(given.get("task", Config().task)))
     flat = flatten(Config()) | preset_settings(names, task) | given | {"task": task}
     return from_dict(_unflatten(flat))
@@ -257,7 +272,7 @@ def make_config(names: Iterable[str] = (), overrides: Mapping[str, Any] | None =
 
 def from_dict(data: Mapping[str, Any]) -> Config:
     """Return the configuration in a nested mapping (as in `config.yaml`), checked against the schema."""
-    flat = {key: parse_value(key, value) for key, value in flatten(data).items()}
+    flat = _by_method({key: parse_value(key, value) for key, value in flatten(data).items()})
     try:
         config = Config.model_validate(_unflatten(flat))
     except ValidationError as error:
@@ -274,6 +289,8 @@ def _first_error(error: ValidationError) -> str:
 
 def _check_consistency(config: Config) -> None:
     validate_task(config.task)
+    if config.method not in known_methods():
+        raise ConfigError(nearest(config.method, known_methods(), "method"))
     if config.actor.minstd > config.actor.maxstd:
         raise ConfigError(f"actor.minstd: {config.actor.minstd} exceeds actor.maxstd {config.actor.maxstd}")
     if config.retnorm.perclo >= config.retnorm.perchi:
@@ -282,9 +299,12 @@ def _check_consistency(config: Config) -> None:
         raise ConfigError(f"decoder.minres: {config.decoder.minres} must equal encoder.minres {config.encoder.minres}")
 
 
-def method_of(config: Config) -> str:
-    """Return the method's name: `harmony_dreamerv3` or `dreamerv3`."""
-    return next(name for name, harmony in METHODS.items() if harmony == config.harmony)
+def known_methods() -> dict[str, Method]:
+    """Return the methods by name; ConfigError when the file of one is not as it must be."""
+    try:
+        return methods()
+    except MethodFileError as error:
+        raise ConfigError(str(error)) from error
 
 
 def frames_per_step(config: Config) -> int:
@@ -306,9 +326,9 @@ def config_hash(config: Config) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def differences(old: Config, new: Config) -> list[str]:
-    """Return "key: old → new" for every setting of the identity that differs."""
-    left, right = identity(old), identity(new)
+def differences(old: Config, new: Config, of: Callable[[Config], dict[str, Any]] = identity) -> list[str]:
+    """Return "key: old → new" for every setting that differs: of the identity, or of what `of` returns."""
+    left, right = of(old), of(new)
     keys = [*left, *(key for key in right if key not in left)]
     return [f"{k}: {left.get(k)!r} → {right.get(k)!r}" for k in keys if left.get(k) != right.get(k)]
 

@@ -16,6 +16,8 @@ from agent.envs.base import EnvSpec
 from agent.metrics import train_metrics
 from agent.nets import in_compute_dtype
 from agent.rssm import RSSM, Latent
+from agent.weighting import base as weighting
+from agent.weighting.base import Weighting
 from agent.world_model import Batch, Carry, Encoder, ModelOutputs, TwoHotHead, WorldModel, world_model_loss
 
 Metrics = dict[str, Float[Array, ""]]
@@ -24,7 +26,7 @@ Metrics = dict[str, Float[Array, ""]]
 class TrainState(NamedTuple):
     """Everything an update reads and writes of one run. Every leaf is a numeric array.
 
-    `updates` counts updates of this run; `harmony` is 1.0 for HarmonyDream and 0.0 for plain DreamerV3; `key` is the
+    `updates` counts updates of this run; `method` is the place of its method in the program; `key` is the
     run's key, from which update n draws with fold_in(key, n), so that numbers do not depend on the pack.
     """
 
@@ -37,7 +39,7 @@ class TrainState(NamedTuple):
     critic_opt: optim.AdamState
     scale: ReturnScale
     updates: Int[Array, "*pack"]
-    harmony: Float[Array, "*pack"]
+    method: Int[Array, "*pack"]
     key: UInt32[Array, "*pack 2"]
 
 
@@ -70,8 +72,8 @@ def compute_dtype(config: Config) -> Any:
     return jnp.dtype(config.jax.precision)
 
 
-def init_train_state(config: Config, spec: EnvSpec, *, key: PRNGKeyArray, harmony: bool | None = None) -> TrainState:
-    """Return a run's state before its first update; `harmony` defaults to the configuration's."""
+def init_train_state(config: Config, spec: EnvSpec, *, key: PRNGKeyArray, method: int | None = None) -> TrainState:
+    """Return a run's state before its first update; `method` is its place in the program, by default in its own."""
     model_key, actor_key, critic_key, slow_key, run_key = jax.random.split(key, 5)
     model = WorldModel(config, spec, conv_form(config), key=model_key)
     size, head = model.rssm.feature_size, config.critic
@@ -80,10 +82,10 @@ def init_train_state(config: Config, spec: EnvSpec, *, key: PRNGKeyArray, harmon
         TwoHotHead(size, head.layers, head.units, head.bins, head.outscale, key=k) for k in (critic_key, slow_key)
     )
     opts = (optim.init(model), optim.init(actor), optim.init(critic))
-    on = config.harmony if harmony is None else harmony
+    place = weighting.number_of(config.method, weighting.together([config.method])) if method is None else method
     return TrainState(
         model, actor, critic, slow, *opts, ReturnScale(jnp.zeros(()), jnp.zeros(())), jnp.zeros((), jnp.int32),
-        jnp.asarray(float(on)), jax.random.key_data(run_key),
+        jnp.asarray(place, jnp.int32), jax.random.key_data(run_key),
     )  # fmt: skip
 
 
@@ -94,7 +96,14 @@ def initial_carry(state: TrainState, batch: int) -> Carry:
 
 
 def train_step(
-    state: TrainState, batch: Batch, carry: Carry, *, config: Config, sampler: Sampler = DRAW, metrics: bool = False
+    state: TrainState,
+    batch: Batch,
+    carry: Carry,
+    *,
+    config: Config,
+    weightings: Sequence[Weighting],
+    sampler: Sampler = DRAW,
+    metrics: bool = False,
 ) -> Update:
     """Return one update of one run: world model, then actor, then critic, then slow critic.
 
@@ -104,7 +113,9 @@ def train_step(
     """
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.updates)
     model_key, imagine_key = jax.random.split(key)
-    (_, seen), grads = model_gradient(state, batch, carry, config=config, sampler=sampler, key=model_key)
+    (_, seen), grads = model_gradient(
+        state, batch, carry, config=config, weightings=weightings, sampler=sampler, key=model_key
+    )
     model, model_opt, model_norm = optim.update(state.model, grads, state.model_opt, config.model_opt)
 
     start, is_terminal = imagination_start(seen.post, batch)
@@ -128,18 +139,28 @@ def train_step(
     norms = {"model": model_norm, "actor": actor_norm, "critic": critic_norm}
     finite = jnp.isfinite(model_norm + actor_norm + critic_norm)
     losses = {"actor": actor_value, "critic": critic_value}
-    report = train_metrics(state.model.harmony, batch, seen, acted, judged, losses, norms) if metrics else {}
+    report = {}
+    if metrics:
+        weights = weighting.metrics(state.model.scalars, state.method, weightings)
+        report = train_metrics(weights, batch, seen, acted, judged, losses, norms)
     return Update(new, next_carry, finite, report)
 
 
 def model_gradient(
-    state: TrainState, batch: Batch, carry: Carry, *, config: Config, sampler: Sampler, key: PRNGKeyArray
+    state: TrainState,
+    batch: Batch,
+    carry: Carry,
+    *,
+    config: Config,
+    weightings: Sequence[Weighting],
+    sampler: Sampler,
+    key: PRNGKeyArray,
 ) -> tuple[tuple[Float[Array, ""], ModelOutputs], WorldModel]:
     """Return the world model's loss with what it computed, and the loss's gradient."""
 
     def loss(model: WorldModel) -> tuple[Float[Array, ""], ModelOutputs]:
         model = in_compute_dtype(model, compute_dtype(config))
-        return world_model_loss(model, batch, carry, state.harmony, config, sampler=sampler, key=key)
+        return world_model_loss(model, batch, carry, state.method, weightings, config, sampler=sampler, key=key)
 
     return jax.value_and_grad(loss, has_aux=True)(state.model)
 
@@ -206,11 +227,14 @@ def make_train_step(
 ) -> TrainFunction:
     """Return the compiled update. With `pack` > 1 every argument has a leading axis of that many runs.
 
-    The state and the carry given to it are consumed (`donate`).
+    Its methods are the configuration's and the paper's pair. The state and the carry given to it are consumed
+    (`donate`).
     """
 
     def step(state: TrainState, batch: Batch, carry: Carry) -> Update:
-        return train_step(state, batch, carry, config=config, sampler=sampler, metrics=metrics)
+        return train_step(state, batch, carry, config=config, weightings=weightings, sampler=sampler, metrics=metrics)
+
+    weightings = weighting.together([config.method])
 
     function = step if pack == 1 else jax.vmap(step)
     return jax.jit(function, donate_argnums=(0, 2) if donate else ())

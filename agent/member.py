@@ -104,7 +104,7 @@ class Member:
     def identity(self) -> dict[str, Any]:
         """What a checkpoint must be of to be continued here."""
         c = self.config
-        return {"task": c.task, "method": "harmony" if c.harmony else "base", "seed": c.seed, "config_hash": self.hash}
+        return {"task": c.task, "method": c.method, "seed": c.seed, "config_hash": self.hash}
 
     @property
     def discrete(self) -> bool:

@@ -1,18 +1,17 @@
-"""What an update reports: losses, harmony values, gradient norms, and the state of model, actor and critic."""
+"""What an update reports: losses, the method's weights, gradient norms, and the state of model, actor and critic."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from agent.behavior import ActorOutputs, CriticOutputs
 from agent.distributions import OneHot
-from agent.harmony import Harmony
 from agent.world_model import Batch, ModelOutputs
 
 Metrics = dict[str, Float[Array, ""]]
 
 
 def train_metrics(
-    harmony: Harmony,
+    weights: Metrics,
     batch: Batch,
     seen: ModelOutputs,
     acted: ActorOutputs,
@@ -20,12 +19,12 @@ def train_metrics(
     losses: Metrics,
     norms: Metrics,
 ) -> Metrics:
-    """Return the metrics of one update as scalars; harmony values are those before it, norms those before clipping."""
+    """Return the metrics of one update as scalars; `weights` are its method's before it, norms before clipping."""
     report: Metrics = {f"loss/{name}": loss.mean() for name, loss in seen.losses.items()}
     report["loss/model"] = seen.total.mean()
     report |= {f"loss/{name}": value for name, value in losses.items()}
     report |= {f"grad_norm/{name}": value for name, value in norms.items()}
-    report |= harmony.metrics()
+    report |= weights
     return report | _model_metrics(batch, seen) | _behavior_metrics(acted, judged)
 
 

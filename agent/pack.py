@@ -12,7 +12,7 @@ from agent import checkpoint, learner, replay
 from agent.envs.vector import Batch
 from agent.learner import PolicyParams, TrainState
 from agent.member import Member
-from agent.programs import Acted, Programs, host_stack, initial_state, stack
+from agent.programs import Acted, Programs, host_stack, stack
 from agent.replay import HostBuffers
 from agent.world_model import Carry
 
@@ -58,7 +58,8 @@ def start(member: Member, programs: Programs) -> Start:
     Raises: CheckpointError when there are checkpoints, and none of them is whole and of this run.
     """
     run = member.run
-    state = initial_state(member.config, member.spec)
+    state = programs.initial_state(member.config)
+    place = state.method
     carry = programs.train_carry(1, state)
     policy_carry = programs.policy_carry(1, learner.policy_params(state), member.config.env.amount)
     buffers = replay.empty(programs.rows)
@@ -77,6 +78,7 @@ def start(member: Member, programs: Programs) -> Start:
         jax.tree.map(jnp.asarray, checkpoint.restore_tree(tree, arrays, name))
         for name, tree in (("state", state), ("carry", carry), ("policy", policy_carry))
     )
+    state = state._replace(method=place)  # which other methods the program has may differ from before
     if index["env_steps"] < member.final:
         for first, chunk in checkpoint.load_chunks(run.checkpoint, index):
             replay.fill(buffers, chunk, first)
@@ -206,9 +208,10 @@ class Pack:
         return [m for m, good in zip(self.members, self._rows(self.finite), strict=True) if not good]
 
     def metric_rows(self) -> list[dict[str, float]]:
-        """Return the last update's metrics of every run; waits for the device."""
+        """Return the last update's metrics of every run, its own method's among them; waits for the device."""
         host = {name: self._rows(value) for name, value in self.metrics.items()}
-        return [{name: float(values[i]) for name, values in host.items()} for i in range(self.size)]
+        hidden = [self.programs.foreign[member.config.method] for member in self.members]
+        return [{k: float(v[i]) for k, v in host.items() if k not in hidden[i]} for i in range(self.size)]
 
     def policies(self, indices: list[int]) -> Policies:
         """Return the present policies of these runs; updates leave them as they are."""

@@ -6,7 +6,7 @@ derived from the run's own key and counters, so a run draws the same numbers in 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from agent.envs.base import DiscreteAction, EnvSpec
 from agent.envs.vector import Batch
 from agent.learner import PolicyParams, TrainState, Update
 from agent.replay import Buffers, ReplaySpec
+from agent.weighting import base as weighting
 from agent.world_model import Carry
 
 # Purposes of keys; updates themselves fold in their own number, which is always smaller.
@@ -43,25 +44,27 @@ def purpose_key(key_data: jax.Array, purpose: int, *counters: Any) -> jax.Array:
     return key
 
 
-def initial_state(config: Config, spec: EnvSpec) -> TrainState:
-    """Return a run's state before its first update, from its seed alone; the two methods of a seed begin alike."""
-    return learner.init_train_state(config, spec, key=jax.random.key(config.seed))
-
-
 def stack(trees: list[Any]) -> Any:
     """Return pytrees with a leading axis of runs; a single one stays as it is."""
     return trees[0] if len(trees) == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 class Programs:
-    """Compiled functions for packs of any size of one configuration (seed and method aside)."""
+    """Compiled functions for packs of any size of one configuration, seed aside, and of these methods."""
 
-    def __init__(self, config: Config, spec: EnvSpec, rows: ReplaySpec) -> None:
+    def __init__(self, config: Config, spec: EnvSpec, rows: ReplaySpec, methods: Iterable[str] = ()) -> None:
         self.config, self.spec, self.rows = config, spec, rows
+        self.weightings = weighting.together([config.method, *methods])
+        self.foreign = weighting.foreign(self.weightings)
         self.discrete = isinstance(spec.action, DiscreteAction)
         # Metrics cost kernel launches on a GPU, hence an update without them; on a CPU compiling twice costs more.
         self.one_update = jax.default_backend() == "cpu"
         self._compiled: dict[Any, Callable[..., Any]] = {}
+
+    def initial_state(self, config: Config) -> TrainState:
+        """Return a run's state before its first update, from its seed alone: the methods of a seed begin alike."""
+        key, place = jax.random.key(config.seed), weighting.number_of(config.method, self.weightings)
+        return learner.init_train_state(config, self.spec, key=key, method=place)
 
     def act(self, pack: int, *arguments: Any) -> Acted:
         """Act on the newest records and store them: (params, key, round, records, carry, buffers) → Acted."""
@@ -78,7 +81,7 @@ class Programs:
         metrics = metrics or self.one_update
 
         def work(state: TrainState, carry: Carry, batch: Buffers) -> Update:
-            return learner.train_step(state, replay.begin(batch), carry, config=self.config, metrics=metrics)
+            return self._learn(state, replay.begin(batch), carry, metrics=metrics)
 
         return self._get(("learn", metrics), pack, work, donate=(0, 1))(*arguments)
 
@@ -131,7 +134,10 @@ class Programs:
     ) -> Update:
         envs, slots = self._draw(state.key, state.updates, transitions)
         batch = replay.gather(buffers, envs, slots)
-        return learner.train_step(state, batch, carry, config=self.config, metrics=metrics)
+        return self._learn(state, batch, carry, metrics=metrics)
+
+    def _learn(self, state: TrainState, batch: Buffers, carry: Carry, *, metrics: bool) -> Update:
+        return learner.train_step(state, batch, carry, config=self.config, weightings=self.weightings, metrics=metrics)
 
     def _policy(
         self,

@@ -250,7 +250,7 @@ class Config(Section):
 
     task: str = "catch"
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
-    harmony: bool = True
+    method: str = "harmony_dreamerv3"
     batch_size: Positive = 16
     batch_length: Annotated[int, Field(ge=2)] = 64
     grad_heads: tuple[Literal["decoder", "reward", "cont"], ...] = ("decoder", "reward", "cont")

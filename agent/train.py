@@ -151,8 +151,8 @@ def refuse_other(config: Config, saved: Config, run: RunDir) -> None:
 def _check_pack(pairs: list[tuple[Config, RunDir]]) -> None:
     first = pairs[0][0]
     for config, run in pairs[1:]:
-        alike = config.model_copy(update={"seed": first.seed, "harmony": first.harmony})
-        changes = configuration.differences(first, alike)
+        alike = config.model_copy(update={"seed": first.seed, "method": first.method})
+        changes = configuration.differences(first, alike, of=configuration.flatten)
         if changes:
             raise ConfigError(f"{run.path}: runs of a pack differ in seed and method only, not in {'; '.join(changes)}")
     folders = [run.path.resolve() for _, run in pairs]
@@ -211,7 +211,7 @@ def train(pairs: list[tuple[Config, RunDir]], stop: StopFlag) -> int:
         return FAILED if failed else DONE
     config, spec = members[0].config, members[0].spec
     rows = replay.replay_spec(config, spec)
-    programs = Programs(config, spec, rows)
+    programs = Programs(config, spec, rows, [member.config.method for member in members])
     on_device = device.replay_fits(config, rows.nbytes * len(members))
     outcomes = Loop(members, programs, on_device=on_device, stopped=stop).run()
     if failed or "failed" in outcomes:

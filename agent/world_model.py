@@ -1,22 +1,23 @@
 """The world model: encoder, RSSM, decoder, reward and continuation heads, and their loss."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 from agent.config import Config
 from agent.convolution import ConvForm, in_chunks
 from agent.distributions import Bernoulli, OneHot, Sampler, TwoHot, squared_error, symlog, symlog_squared_error
 from agent.envs.base import ArraySpec, EnvSpec
-from agent.harmony import Harmony, total_loss
+from agent.methods import scalar_names
 from agent.nets import MLP, Conv, ConvTranspose, Linear, stages
 from agent.products import Dot, Inputs, dot
 from agent.recurrence import unroll_factor
 from agent.rssm import RSSM, Latent
+from agent.weighting.base import Weighting, total_loss
 
 Batch = Mapping[str, Shaped[Array, "batch time ..."]]
 IMAGE = "image"
@@ -155,14 +156,14 @@ class BinaryHead(eqx.Module):
 
 
 class WorldModel(eqx.Module):
-    """Everything the model optimizer trains, the harmony scalars included."""
+    """Everything the model optimizer trains, the learned scalars of all methods included: 0 at the start."""
 
     encoder: Encoder
     rssm: RSSM
     decoder: Decoder
     reward: TwoHotHead
     cont: BinaryHead
-    harmony: Harmony
+    scalars: dict[str, Float[Array, ""]]
 
     def __init__(self, config: Config, spec: EnvSpec, form: ConvForm, *, key: PRNGKeyArray):
         check_observations(spec.obs)
@@ -173,7 +174,7 @@ class WorldModel(eqx.Module):
         self.decoder = Decoder(config, spec.obs, size, form, key=keys[2])
         self.reward = TwoHotHead(size, reward.layers, reward.units, reward.bins, reward.outscale, key=keys[3])
         self.cont = BinaryHead(size, cont.layers, cont.units, cont.outscale, key=keys[4])
-        self.harmony = Harmony()
+        self.scalars = {name: jnp.zeros(()) for name in scalar_names()}
 
 
 class Carry(NamedTuple):
@@ -239,13 +240,14 @@ def world_model_loss(
     model: WorldModel,
     batch: Batch,
     carry: Carry,
-    harmony_on: Float[Array, ""],
+    method: Int[Array, ""],
+    weightings: Sequence[Weighting],
     config: Config,
     *,
     sampler: Sampler,
     key: PRNGKeyArray,
 ) -> tuple[Float[Array, ""], ModelOutputs]:
-    """Return the mean loss of a batch and what was computed on the way."""
+    """Return the mean loss of a batch, weighted by the run's method, and what was computed on the way."""
     embed = model.encoder(batch)
     is_first: Bool[Array, "batch time"] = batch["is_first"]
     actions = previous_actions(carry, batch["action"])
@@ -254,7 +256,7 @@ def world_model_loss(
         fast=config.jax.scan == "fast", unroll=unroll_factor(config.jax.observe_unroll, is_first.shape[1]),
     )  # fmt: skip
     losses, reward, cont = model_losses(model, batch, post, prior, config)
-    total = total_loss(losses, model.harmony, harmony_on, loss_scales(losses, config))
+    total = total_loss(losses, model.scalars, method, weightings, loss_scales(losses, config))
     return total.mean(), ModelOutputs(post, prior, reward, cont, losses, total)
 
 

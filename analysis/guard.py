@@ -89,7 +89,7 @@ def _configurations(study: LoadedStudy, runs: Sequence[LoadedRun]) -> list[Findi
         if len({v for _, _, v in values}) == 1 or _depends_on(0, values):
             continue
         if _depends_on(1, values):
-            if key != "harmony" and not any(f"{key}=" in method for _, method, _ in values):
+            if key != "method" and not any(f"{key}=" in method for _, method, _ in values):
                 text = f"methods differ in {key} too: " + ", ".join(sorted({f"{m} has {v}" for _, m, v in values}))
                 found.append(Finding("configuration", text))
             continue

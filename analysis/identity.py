@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from agent import record
+from agent.methods import HARMONY, PLAIN
 
 MAX_BYTES = 2**20
 
@@ -71,7 +72,10 @@ def _parse(path: Path, text: str, damage: list[str]) -> dict[str, Any] | None:
         if not isinstance(data, dict):
             damage.append(f"{path}: a mapping is expected, got {type(data).__name__}; the run is left out")
             return None
-        return json.loads(json.dumps(_flatten(cast("dict[Any, Any]", data), ""), default=repr))
+        flat = json.loads(json.dumps(_flatten(cast("dict[Any, Any]", data), ""), default=repr))
+        if isinstance(switch := flat.get("harmony"), bool) and "method" not in flat:  # as older code wrote it
+            flat["method"] = HARMONY if flat.pop("harmony") and switch else PLAIN
+        return flat
     except (YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         damage.append(f"{path}: not YAML ({reason}); the run is left out")

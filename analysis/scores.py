@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.methods import HARMONY, PAIR, PLAIN, methods
 from analysis import stats
 from analysis.errors import InputError, nearest
 from analysis.resample import Floats
@@ -22,8 +23,8 @@ from analysis.values import MAX_FRAMES, is_finite, is_whole
 
 SCORES = Path(__file__).resolve().parents[1] / "scores"
 PUBLISHED = ("harmony_dreamerv3_published", "dreamerv3_published")
-OURS = ("harmony_dreamerv3", "dreamerv3")
-OUR_LABELS = {"harmony_dreamerv3": "Harmony DreamerV3", "dreamerv3": "DreamerV3"}
+OUR_LABELS = {name: method.label for name, method in methods().items()}
+OURS = (HARMONY, PLAIN, *(name for name in OUR_LABELS if name not in PAIR))
 TRAINING_WINDOW = (390_000, 400_000)
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")  # not 1_000, nan, or other scripts' digits
 MAX_TEXT = 2**29

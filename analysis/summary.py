@@ -17,7 +17,6 @@ from analysis.identity import Identity, read_identity
 from analysis.training import read_training
 from analysis.values import MAX_FRAMES, finite, is_finite, is_whole, short
 
-HARMONY = {"harmony_dreamerv3": True, "dreamerv3": False}
 SECONDS_PER_WORKER = 1.0  # what it takes to start one is half of it
 
 
@@ -93,9 +92,9 @@ def _left_out(run: record.RunDir, found: dict[str, Any], identity: Identity | No
             return (
                 f"{run.config}: says task {identity.task}, seed {identity.seed}, unlike its folder; the run is left out"
             )
-        harmony = configs[identity.config_id].get("harmony")
-        if HARMONY.get(key.method.partition("@")[0], harmony) != harmony:
-            return f"{run.config}: says harmony: {harmony}, unlike its folder {key.method}; the run is left out"
+        method = configs[identity.config_id].get("method")
+        if method is not None and method != key.method.partition("@")[0]:
+            return f"{run.config}: says method {method}, unlike its folder {key.method}; the run is left out"
     if found["state"] == "done" and not found["frames"]:
         return f"{run.scores}: the run is complete but has no evaluation; left out"
     return ""

@@ -15,11 +15,11 @@ from typing import Any
 
 from agent.config import (
     FIELD_TYPES,
-    METHODS,
     Config,
     ConfigError,
     config_hash,
     identity,
+    known_methods,
     make_config,
     nearest,
     nearest_key,
@@ -29,7 +29,7 @@ from agent.config import (
 )
 from harness.command import Command, comma_list, match_name, parse_seeds, refuse_repeats
 
-SET_BY_GRID = {"seed": "seeds", "task": "tasks", "harmony": "methods"}
+SET_BY_GRID = {"seed": "seeds", "task": "tasks", "method": "methods", "harmony": "methods"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Run:
     def kind(self) -> str:
         """A name shared by runs that take the same time per step: all settings but task, seed, method and length."""
         settings = identity(self.config)
-        kept = {k: v for k, v in settings.items() if k not in ("task", "seed", "harmony", "run.steps")}
+        kept = {k: v for k, v in settings.items() if k not in ("task", "seed", "method", "run.steps")}
         text = repr((self.task.split("_", 1)[0], sorted(kept.items())))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -231,16 +231,40 @@ def _without(settings: Mapping[str, Any], keys: Mapping[str, Any]) -> dict[str, 
 
 
 def expand(grid: Grid) -> list[Run]:
-    """List the grid's runs, seed 0 of every task and method before seed 1, so that a half-done study is balanced."""
-    variants = [dict(zip(grid.axes, values, strict=True)) for values in itertools.product(*grid.axes.values())]
+    """List the grid's runs, seed 0 of every task and method before seed 1, so that a half-done study is balanced.
+
+    A method has one variant for values of an axis that it ignores (`ignored` says so): they would train the same run.
+    """
     cells: list[tuple[str, str, Config]] = []
     for part in grid.parts:
         for task in part.tasks:
-            configs = [_task_config(part, task, variant) for variant in variants]
+            configs: dict[str, Config] = {}
             for method in grid.methods:
-                for variant, config in zip(variants, configs, strict=True):
-                    cells.append((task, _method_name(method, variant), _with(config, harmony=METHODS[method])))
+                for variant in _variants(grid, method):
+                    spelled = _method_name("", variant)
+                    if spelled not in configs:
+                        configs[spelled] = _task_config(part, task, variant)
+                    cells.append((task, method + spelled, _with(configs[spelled], method=method)))
     return [Run(task, method, seed, _with(config, seed=seed)) for seed in grid.seeds for task, method, config in cells]
+
+
+def _variants(grid: Grid, method: str) -> list[dict[str, Any]]:
+    """Return the settings that the axes give a method, those that it ignores left out."""
+    axes = {key: values for key, values in grid.axes.items() if key not in known_methods()[method].ignores}
+    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+
+
+def ignored(grid: Grid) -> list[str]:
+    """Return a sentence for each method whose loss does not depend on something that the grid sets for it."""
+    said: list[str] = []
+    for name in grid.methods:
+        ignores = known_methods()[name].ignores
+        if axes := [key for key in grid.axes if key in ignores]:
+            said.append(f"{name} ignores {', '.join(axes)}: it is trained once, not once for each value")
+        fixed = {key for part in grid.parts for settings in (part.agent, *part.per_task.values()) for key in settings}
+        if idle := sorted(fixed.intersection(ignores)):
+            said.append(f"{name} ignores {', '.join(idle)}: its losses are weighted as if it were not set")
+    return said
 
 
 def _with(config: Config, **values: Any) -> Config:

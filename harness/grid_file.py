@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.config import CONFIGS, METHODS, ConfigError, flatten, nearest, read_yaml, validate_task
+from agent.config import CONFIGS, ConfigError, flatten, known_methods, nearest, read_yaml, validate_task
+from agent.methods import PAIR
 from harness.command import match_name, parse_seeds, refuse_repeats
 from harness.grid import Grid, Part, axis_values, is_scalar, parse_pack, parse_pack_mode, parse_presets, typed_value
 from harness.profiles import Profile
@@ -52,7 +53,8 @@ def _grid(path: Path, data: dict[str, Any]) -> Grid:
     blocks = _typed("parts", data["parts"], list) if "parts" in data else [data]
     axes: dict[str, tuple[Any, ...]] = {}
     parts = tuple(_part(_typed("parts", block, dict), axes, top="parts" not in data) for block in blocks)
-    methods = [match_name(str(m), list(METHODS), "method") for m in _as_list(data.get("methods", list(METHODS)))]
+    known, named = list(known_methods()), _as_list(data.get("methods", list(PAIR)))
+    methods = [match_name(str(name), known, "method") for name in named]
     seeds = data.get("seeds", 1)
     seeds = [*_as_list(seeds), ""] if isinstance(seeds, list) else [seeds]  # a list of one is that seed, not a count
     grid = Grid(

@@ -18,7 +18,7 @@ from harness.command import Command, Flag, counted, run
 from harness.credentials import check_places
 from harness.diagnose import Retry
 from harness.environments import check_environments
-from harness.grid import Grid, Run, configure, expand, shaping
+from harness.grid import Grid, Run, configure, expand, ignored, shaping
 from harness.grid_file import load_grid
 from harness.packing import Pack
 from harness.plan import check_same, check_writable, write_configs, write_plan
@@ -192,6 +192,8 @@ def launch(command: Command) -> int:
     grid = configure(load_grid(command.settings["grid"]), command)
     runs = expand(grid)
     check_writable(runs_folder(command))
+    for sentence in ignored(grid):
+        print(f"note: {sentence}", file=sys.stderr)
     study = study_of(command)
     order = plan_order(study, grid, command, runs)
     check_environments(runs, here=order.profile.kind == "local")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from agent.config import Config, frames_per_step, identity, suite_of
+from agent.config import Config, flatten, frames_per_step, suite_of
 from harness.grid import Run
 from harness.jobenv import CONTEXT_GB, USABLE
 from harness.profiles import Profile
@@ -84,12 +84,12 @@ def pack_size(wanted: int | str, config: Config, memory_gb: float | None) -> int
 def plan_packs(runs: Sequence[Run], wanted: int | str, mode: str, memory_gb: float | None = None) -> list[Pack]:
     """Return the jobs for the runs, those with the earliest runs first.
 
-    A pack holds runs of one task, in the order given, so seeds and methods share it. With `vmap` they also share every
-    setting but seed and method, which is what one computation allows.
+    A pack holds runs of one task that share every setting but seed and method, those outside a run's identity too:
+    its one computation, or the environment of its processes, is that of all of them. They are taken in the order given.
     """
-    groups: dict[tuple[object, ...], list[Run]] = {}
+    groups: dict[str, list[Run]] = {}
     for run in runs:
-        groups.setdefault((run.task, _shape(run.config) if mode == "vmap" else None), []).append(run)
+        groups.setdefault(shared_settings(run.config), []).append(run)
     packs: list[Pack] = []
     for group in groups.values():
         waiting = list(group)
@@ -101,9 +101,9 @@ def plan_packs(runs: Sequence[Run], wanted: int | str, mode: str, memory_gb: flo
     return sorted(packs, key=lambda pack: order[pack.runs[0]])
 
 
-def _shape(config: Config) -> str:
-    settings = identity(config)
-    return repr(sorted((key, value) for key, value in settings.items() if key not in ("seed", "harmony")))
+def shared_settings(config: Config) -> str:
+    """Return a text that is equal for two runs exactly when a pack may hold both."""
+    return repr([(key, value) for key, value in flatten(config).items() if key not in ("seed", "method")])
 
 
 def total_frames(runs: Iterable[Run]) -> int:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.config import METHODS, Config, ConfigError, differences, dump_yaml, from_dict, read_yaml
+from agent.config import Config, ConfigError, differences, dump_yaml, from_dict, read_yaml
 from agent.files import write_bytes, write_json
+from agent.methods import HARMONY
 from agent.ownership import make_private
 from agent.record import plan_path, read_plan
 from harness.command import Command, comma_list, match_name, parse_seeds
@@ -133,14 +134,14 @@ def write_configs(study: Study, runs: Iterable[Run]) -> None:
     for run in runs:
         folder = study.run(run.name)
         make_private(folder.path)
-        shape = run.config.model_copy(update={"seed": 0, "harmony": True})
+        shape = run.config.model_copy(update={"seed": 0, "method": HARMONY})
         if shape not in texts:
             scratch = folder.path / ".config.yaml.tmp"
             dump_yaml(shape, scratch)
             texts[shape] = scratch.read_text(encoding="utf-8")
             scratch.unlink()
         text = re.sub(r"(?m)^seed: .*$", f"seed: {run.seed}", texts[shape])
-        text = re.sub(r"(?m)^harmony: .*$", f"harmony: {str(run.config.harmony).lower()}", text)
+        text = re.sub(r"(?m)^method: .*$", f"method: {run.config.method}", text)
         write_bytes(folder.config, text.encode(), durable=False)
 
 
@@ -153,10 +154,10 @@ def read_configs(study: Study, runs: Iterable[Planned]) -> list[Run]:
         if not path.is_file():
             continue
         text = path.read_text(encoding="utf-8")
-        shape = re.sub(r"(?m)^(seed|harmony): .*$", "", text)
+        shape = re.sub(r"(?m)^(seed|method): .*$", "", text)
         if shape not in known:
             known[shape] = from_dict(read_yaml(path))
-        harmony = METHODS[run.key.method.partition("@")[0]]
-        config = known[shape].model_copy(update={"seed": run.key.seed, "harmony": harmony})
+        method = run.key.method.partition("@")[0]
+        config = known[shape].model_copy(update={"seed": run.key.seed, "method": method})
         found.append(Run(run.key.task, run.key.method, run.key.seed, config))
     return found

@@ -16,8 +16,8 @@ IMAGE = ArraySpec((64, 64, 3), "uint8")
 def test_atari100k_has_the_published_number_of_parameters():
     config = make_config(["atari100k"], {"task": "atari_pong"})
     state = init_train_state(config, EnvSpec({"image": IMAGE}, DiscreteAction(18)), key=jax.random.key(0))
-    assert count_parameters(state.model) - count_parameters(state.model.harmony) == 15_693_955
-    assert count_parameters(state.model.harmony) == 3
+    assert count_parameters(state.model) - count_parameters(state.model.scalars) == 15_693_955
+    assert count_parameters(state.model.scalars) == 3
     assert count_parameters(state.actor) == 1_059_858
     assert count_parameters(state.critic) == count_parameters(state.slow) == 1_181_439
 
@@ -48,8 +48,8 @@ def random_batch(config, spec, seed):
     return {name: jnp.asarray(value) for name, value in arrays.items()}
 
 
-def states(config, spec, harmony=(False, True)):
-    return [init_train_state(config, spec, key=jax.random.key(seed), harmony=on) for seed, on in enumerate(harmony)]
+def states(config, spec, methods=(0, 1)):
+    return [init_train_state(config, spec, key=jax.random.key(seed), method=n) for seed, n in enumerate(methods)]
 
 
 def train(step, state, carry, batches):
@@ -79,16 +79,16 @@ def test_a_pack_of_a_plain_and_a_harmony_run_computes_what_the_single_runs_compu
         for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(learner.unstack_state(together, i)), strict=True):
             np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
     assert update.metrics["loss/model"].shape == (2,)
-    plain, harmonised = (learner.unstack_state(together, i).model.harmony for i in range(2))
+    plain, harmonised = (learner.unstack_state(together, i).model.scalars for i in range(2))
     assert not any(np.any(s) for s in jax.tree.leaves(plain))
-    assert np.any(harmonised.reward)
-    assert np.any(harmonised.dyn)
-    assert np.any(harmonised.image) == ("image" in spec.obs)
+    assert np.any(harmonised["reward"])
+    assert np.any(harmonised["dyn"])
+    assert np.any(harmonised["image"]) == ("image" in spec.obs)
 
 
 def test_a_run_that_is_no_longer_finite_says_so_and_leaves_its_pack_alone():
     config, spec = debug_config(), SPECS["continuous"]
-    runs = states(config, spec, (True, True))
+    runs = states(config, spec, (1, 1))
     carry = jax.tree.map(lambda x: jnp.stack([x, x]), learner.initial_carry(runs[0], config.batch_size))
     pair = [random_batch(config, spec, i) for i in range(2)]
     pair[1]["reward"] = pair[1]["reward"].at[0, 0].set(jnp.nan)

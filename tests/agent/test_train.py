@@ -82,7 +82,7 @@ def test_another_configuration_in_the_same_folder_is_refused_with_its_difference
     saved = make_config(["debug"], {"task": "catch", "actent": 1e-3, "harmony": False})
     configuration.dump_yaml(saved, run.config)
     message = errors(capsys, *QUICK, "--logdir", str(tmp_path))
-    assert "harmony: False → True" in message
+    assert "method: 'dreamerv3' → 'harmony_dreamerv3'" in message
     assert "actent: 0.001 → 0.0003" in message
     assert not run.status.exists()
 
@@ -99,13 +99,20 @@ def test_runs_of_a_pack_may_differ_in_seed_and_method_only(capsys, tmp_path):
     from agent import config as configuration
 
     folders = []
-    for name, settings in {"a": {}, "b": {"seed": 1, "harmony": False}, "c": {"actent": 0.1}}.items():
+    for name, settings in {
+        "a": {},
+        "b": {"seed": 1, "harmony": False},
+        "c": {"actent": 0.1},
+        "e": {"jax.conv": "lax"},
+    }.items():
         (tmp_path / name).mkdir()
         config = make_config(["debug"], {"task": "catch", **settings})
         configuration.dump_yaml(config, tmp_path / name / "config.yaml")
         folders.append(str(tmp_path / name))
     train._check_pack([(train._saved(RunDir(tmp_path / n)), RunDir(tmp_path / n)) for n in "ab"])
     assert "differ in seed and method only, not in actent" in errors(capsys, "--runs", *folders)
+    told = errors(capsys, "--runs", folders[0], folders[3])
+    assert "differ in seed and method only, not in jax.conv: 'auto' → 'lax'" in told
     assert "a folder is given twice" in errors(capsys, "--runs", folders[0], folders[0])
     assert "no such file; --runs takes folders that launch prepared" in errors(capsys, "--runs", str(tmp_path / "d"))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import files, record
-from agent.config import METHODS, config_hash, dump_yaml, make_config
+from agent.config import config_hash, dump_yaml, make_config
 from agent.record import RunDir, RunKey, Status
 
 PACKAGES = {"jax": "0.10.2", "numpy": "2.4.6"}
@@ -38,9 +38,7 @@ def write_run(
     run = RunDir(key.folder(study))
     run.path.mkdir(parents=True)
     method = key.method.partition("@")[0]
-    config = make_config(
-        ["catch"], {"task": key.task, "seed": key.seed, "harmony": METHODS[method], **(overrides or {})}
-    )
+    config = make_config(["catch"], {"task": key.task, "seed": key.seed, "method": method, **(overrides or {})})
     dump_yaml(config, run.config)
     files.write_json(
         run.provenance, {"git_sha": "abc", "dirty": "", "code_tree": code, "packages": PACKAGES, "device": "cpu"}

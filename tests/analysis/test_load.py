@@ -117,7 +117,7 @@ def test_an_odd_evaluation_is_listed_by_place_and_reason(study: Path, row: dict[
         ("config.yaml", 'seed: !!int ""\n', "not YAML"),
         ("config.yaml", "task: atari_pong\nharmony: true\n", "no line 'seed: K'"),
         ("config.yaml", "task: atari_boxing\nseed: 0\n", "says task atari_boxing, seed 0, unlike its folder"),
-        ("config.yaml", "task: atari_pong\nseed: 0\nharmony: true\n", "says harmony: True, unlike its folder"),
+        ("config.yaml", "task: atari_pong\nseed: 0\nharmony: true\n", "says method harmony_dreamerv3, unlike"),
         ("config.yaml", "&a {b: *a}", "not YAML"),
         ("config.yaml", "{" * 2000, "not YAML"),
         ("config.yaml", "seed: 0\ntask: 2020-01-01\n", "says task datetime.date(2020, 1, 1), seed 0, unlike"),

@@ -150,7 +150,7 @@ def compile_update(preset: str, pack: int, settings: dict[str, str]) -> dict[str
     import jax.numpy as jnp
     from jax.experimental import topologies
 
-    from agent.programs import Programs, initial_state
+    from agent.programs import Programs
     from agent.replay import replay_spec
     from tests.benchmarks.workloads import update_function, workload
 
@@ -162,7 +162,7 @@ def compile_update(preset: str, pack: int, settings: dict[str, str]) -> dict[str
     config = unrolled(config)
     programs = Programs(config, spec, replay_spec(config, spec))
     rows = programs.rows
-    state = initial_state(config, spec)
+    state = programs.initial_state(config)
 
     def abstract(tree: Any) -> Any:
         lead = () if pack == 1 else (pack,)

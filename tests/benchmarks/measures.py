@@ -13,7 +13,7 @@ import numpy as np
 
 from agent import evaluate, learner, replay, train
 from agent.envs.registry import factories
-from agent.programs import EvalPolicy, Programs, initial_state, stack
+from agent.programs import EvalPolicy, Programs, stack
 from agent.replay import replay_spec
 from tests.benchmarks.timing import Calibration, timed
 from tests.benchmarks.workloads import (
@@ -108,7 +108,7 @@ def evaluation(calibration: Calibration, preset: str, task: str, episodes: int, 
     spec = env.spec
     env.close()
     programs = Programs(config, spec, replay_spec(config, spec))
-    state = stack([initial_state(run, spec) for run in runs_of(config, pack)])
+    state = stack([programs.initial_state(run) for run in runs_of(config, pack)])
     envs = len(evaluate.quotas(config.run.eval_episodes, config.run.eval_envs))
     params = learner.policy_params(state)
 

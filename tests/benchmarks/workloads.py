@@ -12,7 +12,8 @@ import numpy as np
 from agent import replay
 from agent.config import Config, make_config, suite_of
 from agent.envs.base import Action, ArraySpec, BoxAction, DiscreteAction, EnvSpec
-from agent.programs import Programs, host_stack, initial_state, stack
+from agent.methods import PAIR
+from agent.programs import Programs, host_stack, stack
 
 # preset → a task of its suite, and the actions of that suite (18 and 4 are the largest action sets).
 SUITES: dict[str, tuple[str, Action]] = {
@@ -61,12 +62,12 @@ def filled(programs: Programs, *, seed: int = 0) -> replay.HostBuffers:
 
 def runs_of(config: Config, size: int) -> list[Config]:
     """Return the configurations of a pack: seeds 0, 1, …, of both methods in turn."""
-    return [config.model_copy(update={"seed": seed, "harmony": seed % 2 == 0}) for seed in range(size)]
+    return [config.model_copy(update={"seed": seed, "method": PAIR[(seed + 1) % 2]}) for seed in range(size)]
 
 
 def pack_of(config: Config, programs: Programs, size: int) -> tuple[Any, Any, Any, np.ndarray]:
     """Return state, carry, replay on the device, and transitions counted, of a pack."""
-    state = stack([initial_state(run, programs.spec) for run in runs_of(config, size)])
+    state = stack([programs.initial_state(run) for run in runs_of(config, size)])
     carry = programs.train_carry(size, state)
     replays = host_stack([filled(programs, seed=seed) for seed in range(size)])
     counted = programs.rows.rows * programs.rows.envs

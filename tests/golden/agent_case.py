@@ -15,6 +15,7 @@ from agent.learner import TrainState
 from agent.metrics import train_metrics
 from agent.optim import AdamState
 from agent.rssm import Latent
+from agent.weighting.base import learned_weights, together
 from agent.world_model import Carry
 from tests.golden import metrics
 from tests.golden.convert import IDENTITY, Arrays, Case, Determined, our_name, paths, read_case
@@ -27,6 +28,7 @@ VARIABLE = 1e-4
 STRAY_SHARE = 0.005
 
 KEY = jax.random.key(0)
+PAIR, LEARNED = together(()), ("reward", "image", "dyn")
 Values = dict[str, Any]
 
 
@@ -61,7 +63,7 @@ class CaseCheck:
         count = len({name.split("/")[0] for name in batches})
         self.batches = [{k: jnp.asarray(v) for k, v in below(batches, f"batch{i}/").items()} for i in range(count)]
         self.state = case.initial_state(self.params, harmony=True)
-        # One computation for both methods: harmony is a number in the state.
+        # One computation for both methods: a run's method is a number in its state.
         self.gradient = jax.jit(self._model_gradient)
         self.behave = jax.jit(self._behavior)
         self.step = learner.make_train_step(case.config, metrics=True, sampler=Determined(), donate=False)
@@ -86,7 +88,7 @@ class CaseCheck:
         for name, array in arrays.items():
             report.equal(name, array, array if name == IDENTITY else ours[str(our_name(name))])
         given = {our_name(name) for name in arrays}
-        absent = [p for p in ours if p not in given and not p.endswith((".mu", ".nu")) and p not in ("harmony", "key")]
+        absent = [p for p in ours if p not in given and not p.endswith((".mu", ".nu")) and p not in ("method", "key")]
         report.failures += [f"{path}: ours has it, the file does not" for path in absent]
 
     def check_batches(self, report: FileReport, arrays: Arrays) -> None:
@@ -188,7 +190,9 @@ class CaseCheck:
         report.missed += [name for name in arrays if not name.startswith(("off/", "on/"))]
 
     def _model_gradient(self, state: TrainState, batch: Values, carry: Carry) -> Any:
-        return learner.model_gradient(state, batch, carry, config=self.case.config, sampler=Determined(), key=KEY)
+        return learner.model_gradient(
+            state, batch, carry, config=self.case.config, weightings=PAIR, sampler=Determined(), key=KEY
+        )
 
     def _wmloss(self, harmony: bool) -> tuple[Values, Values]:
         state = self.case.initial_state(self.params, harmony=harmony)
@@ -198,7 +202,9 @@ class CaseCheck:
         values: Values = {f"loss/{name}": loss for name, loss in seen.losses.items()}
         values |= {"total": total, "model_loss_mean": seen.total.mean(), "model_loss_std": seen.total.std()}
         values["grad_norm"] = jnp.linalg.norm(ravel_pytree(grads)[0])
-        values |= {f"metric/{m}": v for m, v in metrics.theirs_of(state.model.harmony.metrics()).items()}
+        values |= {
+            f"metric/{m}": v for m, v in metrics.theirs_of(learned_weights(state.model.scalars, LEARNED)).items()
+        }
         last = jax.tree.map(lambda x: x[:, -1], seen.post)
         return values | named("carry", last) | {"carry/action": batch["action"][:, -1]}, paths({"model": grads})
 
@@ -238,7 +244,9 @@ class CaseCheck:
     def _behavior(self, state: TrainState, batch: Values, eps: jax.Array) -> tuple[Values, Values, Values]:
         config, sampler = self.case.config, Determined(eps)
         carry = learner.initial_carry(state, len(batch["reward"]))
-        (_, seen), _ = learner.model_gradient(state, batch, carry, config=config, sampler=sampler, key=KEY)
+        (_, seen), _ = learner.model_gradient(
+            state, batch, carry, config=config, weightings=PAIR, sampler=sampler, key=KEY
+        )
         start, terminal = learner.imagination_start(seen.post, batch)
         (actor_value, acted), actor_grads = learner.actor_gradient(
             state, start, terminal, config=config, sampler=sampler, key=KEY
@@ -252,7 +260,8 @@ class CaseCheck:
         values["actor/grad_norm"] = jnp.linalg.norm(ravel_pytree(actor_grads)[0])
         values["critic/grad_norm"] = jnp.linalg.norm(ravel_pytree(critic_grads)[0])
         losses = {"actor": actor_value, "critic": critic_value}
-        logged = train_metrics(state.model.harmony, batch, seen, acted, judged, losses, {})
+        weights = learned_weights(state.model.scalars, LEARNED)
+        logged = train_metrics(weights, batch, seen, acted, judged, losses, {})
         return values, paths({"actor": actor_grads, "critic": critic_grads}), metrics.theirs_of(logged)
 
     def _imagined(self, state: TrainState, start: Latent, acted: Any, judged: Any) -> Values:

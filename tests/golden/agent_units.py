@@ -23,10 +23,10 @@ from agent.distributions import (
     two_hot,
     two_hot_bins,
 )
-from agent.harmony import harmonise
 from agent.nets import MLP, Conv, ConvTranspose, Dense, Linear, Norm
 from agent.rssm import GRU, clip_action
 from agent.schema import Adam, Config, RetNorm
+from agent.weighting.base import weighted
 from agent.world_model import scaled
 from tests.golden.agent_case import FORWARD, GRADIENT, below, read
 from tests.golden.convert import Arrays, Determined
@@ -169,11 +169,11 @@ def harmonizer(a: Arrays) -> Values:
     loss, out = jnp.asarray(a["loss"]), {}
     for i in {name.split("/")[0] for name in a if "/" in name}:
         s = jnp.asarray(a[f"{i}/s"])
-        for what, on in (("with_reg", True), ("no_reg", False)):
-            out[f"{i}/{what}"] = harmonise(loss, s, regularise=on)
+        for what, term in (("with_reg", jax.nn.softplus), ("no_reg", None)):
+            out[f"{i}/{what}"] = weighted(loss, s, term)
             share = 1 / loss.size  # theirs are gradients of the mean
-            out[f"{i}/grad_loss_{what}"] = vjp(lambda x, s=s, on=on: harmonise(x, s, regularise=on), loss, share)
-            out[f"{i}/grad_s_{what}"] = vjp(lambda s, on=on: harmonise(loss, s, regularise=on), s, share)
+            out[f"{i}/grad_loss_{what}"] = vjp(lambda x, s=s, term=term: weighted(x, s, term), loss, share)
+            out[f"{i}/grad_s_{what}"] = vjp(lambda s, term=term: weighted(loss, s, term), s, share)
     return out
 
 

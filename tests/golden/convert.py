@@ -63,7 +63,7 @@ class Case:
         """Return a run's state holding the folder's variables (Adam moments zero)."""
         shapes = init_train_state(config or self.config, self.spec, key=KEY)
         state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        return load(state._replace(harmony=jnp.asarray(float(harmony))), arrays)
+        return load(state._replace(method=jnp.asarray(int(harmony))), arrays)
 
 
 @dataclass(frozen=True)
@@ -140,9 +140,9 @@ NAMES: tuple[tuple[str, str], ...] = (
     (r"agent/task_behavior/critic/critic_opt/step/value", "critic_opt.count"),
     (r"agent/task_behavior/critic/updates/value", "updates"),
     (r"agent/task_behavior/ac/retnorm_extr/(low|high)/value", r"scale.\1"),
-    (r"agent/wm/har_s1/harmony_s", "model.harmony.reward"),
-    (r"agent/wm/har_s2/harmony_s", "model.harmony.image"),
-    (r"agent/wm/har_s3/harmony_s", "model.harmony.dyn"),
+    (r"agent/wm/har_s1/harmony_s", "model.scalars.reward"),
+    (r"agent/wm/har_s2/harmony_s", "model.scalars.image"),
+    (r"agent/wm/har_s3/harmony_s", "model.scalars.dyn"),
     (r"agent/wm/rssm/initial", "model.rssm.initial_deter"),
     (r"agent/wm/enc/cnn/s(\d+)res/(.+)", r"model.encoder.convs.\1.\2"),
     (r"agent/wm/enc/mlp/h(\d+)/(.+)", r"model.encoder.mlp.layers.\1.\2"),

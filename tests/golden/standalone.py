@@ -21,12 +21,14 @@ from agent.distributions import OneHot
 from agent.envs.base import ArraySpec, BoxAction, DiscreteAction, EnvSpec
 from agent.learner import TrainState, init_train_state
 from agent.nets import in_compute_dtype as in_compute_dtype
+from agent.weighting.base import together
 from tests.golden.convert import Arrays, Case, Determined, our_name, paths, read_case
 from tests.golden.report import FileReport
 
 STORE = Path(__file__).parent / "cases"
 CASES = ("disc", "vec")
 KEY = jax.random.key(0)
+PAIR = together(())
 Values = dict[str, Any]
 
 # Their results and ours, per part: what the stored case compares.
@@ -107,7 +109,7 @@ def losses(case: Case, state: TrainState, batch: Values) -> Values:
     """Return losses per [batch, time], their total, and a digest of each gradient."""
     carry = learner.initial_carry(state, len(batch["reward"]))
     (total, seen), grads = learner.model_gradient(
-        state, batch, carry, config=case.config, sampler=Determined(), key=KEY
+        state, batch, carry, config=case.config, weightings=PAIR, sampler=Determined(), key=KEY
     )
     values: Values = {f"loss/{name}": loss for name, loss in seen.losses.items()} | {"total": total}
     return values | {f"gradient/{name}": grad for name, grad in paths({"model": grads}).items()}
@@ -117,7 +119,7 @@ def imagination(case: Case, state: TrainState, batch: Values) -> Values:
     """Return trajectory, returns, losses and gradients of behaviour learning at the given variables."""
     config, sampler = case.config, Determined()
     carry = learner.initial_carry(state, len(batch["reward"]))
-    (_, seen), _ = learner.model_gradient(state, batch, carry, config=config, sampler=sampler, key=KEY)
+    (_, seen), _ = learner.model_gradient(state, batch, carry, config=config, weightings=PAIR, sampler=sampler, key=KEY)
     start, terminal = learner.imagination_start(seen.post, batch)
     (actor_loss, acted), actor_grads = learner.actor_gradient(
         state, start, terminal, config=config, sampler=sampler, key=KEY
@@ -151,7 +153,7 @@ def compare(part: str, arrays: Arrays, values: Values) -> FileReport:
 
 def after_updates(case: Case, arrays: Arrays, *, harmony: bool) -> FileReport:
     """Return how variables compare after three full updates, each by its digest of the change."""
-    state = initial_state(case, arrays)._replace(harmony=jnp.asarray(float(harmony)))
+    state = initial_state(case, arrays)._replace(method=jnp.asarray(int(harmony)))
     before = paths(state)
     carry = learner.initial_carry(state, len(arrays["batch0/reward"]))
     step = learner.make_train_step(case.config, sampler=Determined(), donate=False)

@@ -50,12 +50,12 @@ def test_states_and_heads_are_the_published_ones(name):
 @pytest.mark.parametrize("name", CASES)
 def test_losses_and_gradients_of_the_model_are_the_published_ones_for_both_methods(name):
     case, arrays = load(name)
-    for method, harmony in (("off", 0.0), ("on", 1.0)):
-        state = standalone.initial_state(case, arrays)._replace(harmony=jnp.asarray(harmony))
+    for number, method in enumerate(("off", "on")):
+        state = standalone.initial_state(case, arrays)._replace(method=jnp.asarray(number))
         values = program("losses", name)(state, standalone.batch(arrays, 0))
         assert_agrees(standalone.compare(f"losses_{method}", arrays, values))
-        if not harmony:
-            assert not any(np.any(v) for k, v in values.items() if k.startswith("gradient/model.harmony"))
+        if method == "off":
+            assert not any(np.any(v) for k, v in values.items() if k.startswith("gradient/model.scalars"))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -87,7 +87,7 @@ def test_the_plain_scans_meet_the_same_numbers(name):
 @pytest.mark.parametrize("method", ["off", "on"])
 def test_images_in_chunks_meet_the_same_numbers(method, monkeypatch):
     case, arrays = load("disc")
-    state = standalone.initial_state(case, arrays)._replace(harmony=jnp.asarray(float(method == "on")))
+    state = standalone.initial_state(case, arrays)._replace(method=jnp.asarray(int(method == "on")))
 
     def losses(state, batch):
         return standalone.losses(case, state, batch)

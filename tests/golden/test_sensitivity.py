@@ -6,20 +6,21 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from agent import behavior, distributions, harmony, learner, nets, optim, rssm, world_model
+from agent import behavior, distributions, learner, nets, optim, rssm, world_model
 from agent.distributions import OneHot, TwoHot
 from agent.rssm import GRU, RSSM
+from agent.weighting import base as weighting
 from tests.golden import standalone
 
 pytestmark = pytest.mark.slow
 
 
-def broken(part, case_name="disc", *, on=1.0):
+def broken(part, case_name="disc", *, on=True):
     """How many arrays of a part disagree, everything traced anew."""
     case, arrays = standalone.stored_case(standalone.STORE / f"{case_name}.npz")
-    state = standalone.initial_state(case, arrays)._replace(harmony=jnp.asarray(on))
+    state = standalone.initial_state(case, arrays)._replace(method=jnp.asarray(int(on)))
     if part == "updates":
-        return len(standalone.after_updates(case, arrays, harmony=bool(on)).failures)
+        return len(standalone.after_updates(case, arrays, harmony=on).failures)
     compute = {"forward": "forward", "behavior": "imagination"}.get(part, "losses")
     values = jax.jit(functools.partial(getattr(standalone, compute), case))(state, standalone.batch(arrays, 0))
     return len(standalone.compare(part, arrays, values).failures)
@@ -46,13 +47,21 @@ def scale_updated_after_its_use(actor, trajectory, model, critic, scale, config,
     return value, outputs._replace(scale=update(scale, outputs.scores.returns, config.retnorm))
 
 
-def regularised_twice(loss, s, *, regularise=True):
-    return loss * jnp.exp(-s) + jax.nn.softplus(s)
+def extra_regulariser(name):
+    """The loss with the dynamics' regulariser once more at the share of rep, or with that of another scalar."""
+
+    def total_loss(losses, scalars, method, weightings, scales, total=weighting.total_loss):
+        share = scales["dyn"] / (scales["dyn"] + scales["rep"])
+        more = (1 - share) * jax.nn.softplus(scalars[name])
+        return total(losses, scalars, method, weightings, scales) + more
+
+    return total_loss
 
 
-def full_dyn_regulariser(losses, values, on, scales, total=harmony.total_loss):
+def unshared_weight(losses, scalars, method, weightings, scales, total=weighting.total_loss):
     share = scales["dyn"] / (scales["dyn"] + scales["rep"])
-    return total(losses, values, on, scales) + (1 - share) * jax.nn.softplus(values.dyn)
+    apart = (1 - share) * losses["rep"] * (1 - jnp.exp(-scalars["dyn"]))
+    return total(losses, scalars, method, weightings, scales) + apart
 
 
 def weight_off_by_one(cont, horizon):
@@ -103,8 +112,9 @@ PERTURBATIONS = {
         TwoHot, "mean", lambda self: (jax.nn.softmax(self.logits) * distributions.symexp(self.bins)).sum(-1), "forward",
     ),
     "no straight-through gradient": (OneHot, "sample", sharp_sample, "losses_on"),
-    "regulariser of rep counted too": (harmony, "harmonise", regularised_twice, "losses_on"),
-    "regulariser of dyn at weight 1": (world_model, "total_loss", full_dyn_regulariser, "losses_on"),
+    "regulariser of dyn at weight 1": (world_model, "total_loss", extra_regulariser("dyn"), "losses_on"),
+    "regulariser of reward counted more": (world_model, "total_loss", extra_regulariser("reward"), "losses_on"),
+    "rep without the weight of dyn": (world_model, "total_loss", unshared_weight, "losses_on"),
     "free nats of the mean KL": (world_model, "kl_losses", free_nats_of_the_mean, "losses_on"),
     "return scale used before its update": (behavior, "actor_loss", scale_updated_after_its_use, "behavior"),
     "trajectory weight off by one": (behavior, "trajectory_weight", weight_off_by_one, "behavior"),

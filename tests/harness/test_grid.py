@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from agent.config import ConfigError
+from agent.methods import methods
 from harness.command import parse
-from harness.grid import configure, expand
+from harness.grid import configure, expand, ignored
 from harness.grid_file import GRIDS, load_grid
 
 
@@ -24,7 +25,9 @@ def runs_of(grid: str, *words: str) -> list[str]:
 def test_every_bundled_grid_expands(name: str) -> None:
     grid = load_grid(name)
     runs = expand(grid)
-    assert len(runs) == len(grid.tasks) * len(grid.methods) * len(grid.seeds)
+    cells = {(run.task, run.method) for run in runs}
+    assert {run.method.partition("@")[0] for run in runs} == set(grid.methods)
+    assert len(runs) == len(cells) * len(grid.seeds)
     assert len({run.name for run in runs}) == len(runs)
     assert len({run.config_hash for run in runs}) == len(runs)
 
@@ -68,6 +71,23 @@ def test_an_override_reaches_every_run_and_a_list_becomes_an_axis() -> None:
     ]
     assert {run.config.run.steps for run in runs} == {1000}
     assert [run.config.actent for run in runs[:2]] == [1e-3, 3e-4]
+
+
+def test_a_method_is_trained_once_where_it_ignores_the_axis_and_that_is_said() -> None:
+    words = ["agent.loss_scales.reward=0.1,1", "agent.actent=1e-3,3e-4", "agent.loss_scales.image=2", "seeds=1"]
+    grid = configure(load_grid("catch"), parse(words, {}))
+    methods = [run.method for run in expand(grid)]
+    assert len([name for name in methods if name.startswith("dreamerv3@loss_scales.reward=")]) == 4
+    assert methods[-2:] == ["harmony_dreamerv3@actent=0.001", "harmony_dreamerv3@actent=0.0003"]
+    assert ignored(grid) == [
+        "harmony_dreamerv3 ignores loss_scales.reward: it is trained once, not once for each value",
+        "harmony_dreamerv3 ignores loss_scales.image: its losses are weighted as if it were not set",
+    ]
+
+
+def test_every_method_file_can_be_trained_by_a_grid() -> None:
+    grid = configure(load_grid("ablation_rectification"), parse(["seeds=1", "tasks=boxing"], {}))
+    assert [run.config.method for run in expand(grid)] == list(methods())
 
 
 def test_a_command_line_override_beats_a_tasks_own_setting(tmp_path: Path) -> None:

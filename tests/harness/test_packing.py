@@ -38,10 +38,15 @@ def test_packs_keep_the_balanced_order() -> None:
     ]
 
 
-def test_one_computation_holds_only_runs_of_the_same_shape() -> None:
-    runs = atari("tasks=pong", "seeds=1", "agent.batch_size=8,16")
-    assert [len(pack.runs) for pack in plan_packs(runs, 4, "vmap")] == [2, 2]
-    assert [len(pack.runs) for pack in plan_packs(runs, 4, "process")] == [4]
+@pytest.mark.parametrize("mode", ["vmap", "process"])
+@pytest.mark.parametrize(
+    "axis", ["agent.batch_size=8,16", "agent.jax.conv=lax,matmul", "agent.jax.prealloc=True,False"]
+)
+def test_a_pack_shares_every_setting_but_seed_and_method_those_outside_the_identity_too(mode: str, axis: str) -> None:
+    runs = atari("tasks=pong", "seeds=1", axis)
+    packs = plan_packs(runs, 4, mode)
+    assert [len(pack.runs) for pack in packs] == [2, 2]
+    assert all(len({name.split("/")[1].partition("@")[2] for name in pack.runs}) == 1 for pack in packs)
 
 
 @pytest.mark.parametrize(("processes", "memory", "share"), [(1, 80.0, 0.94), (2, 80.0, 0.465), (4, 16.0, 0.1875)])

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from agent.config import METHODS, read_yaml
+from agent.config import read_yaml
 
 LOSSES = ("reward", "image", "dyn")
 COLUMNS = ("task", "method", "seed", "env_steps", "updates", "score", *(f"{name}_weight" for name in LOSSES))
@@ -26,7 +26,7 @@ OF_METRICS = {
 def identity_of(run: Path) -> dict[str, Any]:
     """Return a run's task, method and seed, as its configuration says them."""
     settings = read_yaml(run / "config.yaml")
-    method = next(name for name, harmony in METHODS.items() if harmony == settings["harmony"])
+    method = settings["method"]
     return {"task": settings["task"], "method": method, "seed": settings["seed"]}
 
 
