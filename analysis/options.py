@@ -22,7 +22,8 @@ settings:
   methods=      comma list of the study's methods and of published ones (scores/methods.csv)
   seeds=        5 (0..4), 0..4, or 1,3
   extra=        a CSV with columns method,task,seed,frames,score (comma list for several)
-  last=         a run's score is the mean of its last N evaluations (default: 1)
+  last=         a run's score is the mean of its last N evaluations (default: 1), or
+                of those in its last frames, as in last=50kframes
   reps=         bootstrap samples (default: 50000)
   bootstrap_seed=  seed of the bootstrap (default: 0)
 

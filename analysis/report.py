@@ -14,6 +14,7 @@ from typing import Any
 from agent.terminal import print_anywhere
 from analysis import added, folder, guard, load, results, scores, selection, tables, tidy, trace
 from analysis.errors import InputError, nearest
+from analysis.last import parse_last
 from analysis.options import HELP, Options, parse
 from analysis.table import Table
 from analysis.write import write_report
@@ -134,11 +135,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: Options) -> int:
+    last, last_frames = parse_last(options.settings.get("last", "1"))
     settings = results.Settings(
         options.reference,
         options.whole("reps", results.Settings.reps, 100),
         seed=options.whole("bootstrap_seed", 0, 0),
-        last=options.whole("last", 1, 1),
+        last=last,
+        last_frames=last_frames,
         interval=options.interval,
     )
     out = Path(options.settings.get("out", "report"))

@@ -9,6 +9,7 @@ import numpy as np
 
 from analysis import stats
 from analysis.compare import Improvement
+from analysis.last import last_remarks
 from analysis.resample import Floats
 from analysis.runs import Interval
 from analysis.scores import OURS, PUBLISHED, RunScores, references
@@ -29,6 +30,7 @@ class Settings:
     seed: int = 0
     level: float = 0.95
     last: int = 1
+    last_frames: int = 0
     interval: str = "student"
 
 
@@ -136,13 +138,14 @@ def compute(runs: Sequence[RunScores], settings: Settings, withheld: str = "") -
     finals: dict[tuple[str, str], list[float]] = {}
     frames: dict[tuple[str, str], list[int]] = {}
     for run in sorted(runs, key=lambda r: r.seed):
-        score = run.final(settings.last)
+        score = run.final(settings.last, settings.last_frames)
         if run.complete and not math.isnan(score):
             finals.setdefault((run.method, run.task), []).append(score)
             frames.setdefault((run.method, run.task), []).append(run.window[1] if run.window else int(run.frames[-1]))
     cells = {key: _cell(scores, frames[key], table.get(key[1])) for key, scores in finals.items()}
     units = units_of(runs)
-    results = Results(settings, methods, tasks, list(runs), cells, [], units, withheld, _short(runs, settings.last))
+    results = Results(settings, methods, tasks, list(runs), cells, [], units, withheld)
+    results.remarks += last_remarks(runs, settings.last, settings.last_frames)
     for scale, members in _scales(tasks, units, table).items():
         group = _group(scale, members, methods, finals, table)
         results.remarks += _remarks(scale, members, methods, cells, runs)
@@ -156,18 +159,6 @@ def compute(runs: Sequence[RunScores], settings: Settings, withheld: str = "") -
                     results.remarks.append(f"no learning curve over tasks ({scale}) of {', '.join(lacking)}: {why}")
             results.groups.append(group)
     return results
-
-
-def _short(runs: Sequence[RunScores], last: int) -> list[str]:
-    """Return a remark if finished runs have fewer evaluations than their score is to be the mean of."""
-    counts = [len(run.frames) for run in runs if run.complete and run.window is None and len(run.frames)]
-    short = [n for n in counts if n < last]
-    if not short:
-        return []
-    least = f"{min(short)}" + (f" to {max(short)}" if max(short) > min(short) else "")
-    return [
-        f"last={last}: {len(short)} of {len(counts)} finished runs have only {least} evaluations; all of them count"
-    ]
 
 
 def units_of(runs: Sequence[RunScores]) -> dict[str, str]:

@@ -50,12 +50,17 @@ class RunScores:
     unit: str = "return"
     folder: Path | None = None
 
-    def final(self, last: int = 1) -> float:
-        """Return the mean of the last `last` evaluations (or of the episodes in the window); NaN when there is none."""
+    def final(self, last: int = 1, frames: int = 0) -> float:
+        """Return the mean of the last `last` evaluations, or of those in the last `frames` frames; NaN without any.
+
+        Where scores are training episodes, it is the mean of those in the window.
+        """
         if self.window is not None:
             inside = (self.frames >= self.window[0]) & (self.frames <= self.window[1])
             return exact_mean(self.scores[inside]) if inside.any() else math.nan
-        return exact_mean(self.scores[-last:]) if len(self.scores) else math.nan
+        if not len(self.scores):
+            return math.nan
+        return exact_mean(self.scores[self.frames > self.frames[-1] - frames] if frames else self.scores[-last:])
 
 
 @dataclass(frozen=True)

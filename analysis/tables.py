@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from analysis import scores, stats
 from analysis.intervals import basis
+from analysis.last import last_text
 from analysis.results import HUMAN, RAW, SUCCESS, Cell, Group, Results
 from analysis.runs import Interval
 from analysis.scores import Literature, label
@@ -110,7 +111,7 @@ def _per_task_title(results: Results) -> str:
     if not spans:
         return "Score per task: no run has finished yet"
     budget = frames_text((min(a for a, _ in spans), max(b for _, b in spans)))
-    last = "last evaluation" if results.settings.last == 1 else f"mean of the last {results.settings.last} evaluations"
+    last = last_text(results.settings.last, results.settings.last_frames)
     return f"Score per task: mean ± standard deviation over runs (number of runs), {last}, at {budget}"
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from analysis import results, scores, tidy, trace
 from analysis.folder import write_marker
+from analysis.last import last_text
 from analysis.load import LoadedRun
 from analysis.page import Contents, render
 from analysis.table import Table
@@ -141,7 +142,7 @@ def _provenance(material: "Material", found: results.Results) -> list[tuple[str,
             "Statistics",
             f"{s.level:.0%} intervals: {s.interval}; {s.reps} bootstrap samples (curves {s.curve_reps}), seed {s.seed}",
         ),
-        ("Run score", "last evaluation" if s.last == 1 else f"mean of the last {s.last} evaluations"),
+        ("Run score", last_text(s.last, s.last_frames)),
         ("References", f"{s.reference} ({digest(scores.SCORES / 'atari100k_references.csv')})"),
         ("Analysed with", f"Python {platform.python_version()}, " + ", ".join(f"{p} {version(p)}" for p in PACKAGES)),
     ]
