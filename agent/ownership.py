@@ -87,11 +87,14 @@ def refuse_foreign(path: Path, below: Path | None = None, *, whole: Path | None 
     """
     absolute = Path(os.path.abspath(path))
     stop = Path(os.path.abspath(below)) if below is not None else absolute.parent
-    for place in (absolute, *absolute.parents):
-        if place == stop:
-            break
-        with contextlib.suppress(FileNotFoundError):
-            _refuse(place, os.lstat(place), whole or place)
+    for place in reversed([absolute, *(p for p in absolute.parents if p.is_relative_to(stop) and p != stop)]):
+        try:
+            found = os.lstat(place)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise RecordError(f"{place}: cannot be looked at ({error.strerror})") from error
+        _refuse(place, found, whole or place)
 
 
 def refuse_foreign_files(folder: Path, *, deep: bool = False, whole: Path | None = None) -> None:
@@ -150,7 +153,7 @@ def refuse_swappable(folder: Path) -> None:
     """
     real = folder.resolve()
     for place in (real, *real.parents):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             mode = place.stat().st_mode
             if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
                 raise ForeignError(

@@ -103,6 +103,12 @@ def test_training_refuses_a_run_folder_that_others_may_have_filled(
     assert not evil.exists()
 
 
+def test_a_folder_in_one_that_cannot_be_entered_is_named(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "file").write_text("")
+    assert train.main(["--logdir", str(tmp_path / "file" / "run"), "--configs", "debug", "--task", "catch"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'file' / 'run'}: ")
+
+
 @pytest.mark.parametrize("flag", ["--runs", "--logdir"])
 def test_training_refuses_a_folder_in_one_where_everybody_may_exchange_it(
     evil: Path, tmp_path: Path, capsys: Capture, flag: str
