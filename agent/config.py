@@ -69,7 +69,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{path}{line}: malformed YAML ({error.problem})") from error
-    except (YAMLError, ValueError) as error:
+    except (YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: malformed YAML ({str(error).splitlines()[0]})") from error
     if data is None:
         return {}

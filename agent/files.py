@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import stat
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, BinaryIO, cast
 from pydantic_core import from_json
 
 MAX_LINE = 16 * 2**20
+MAX_RECORD = 256 * 2**20
 
 
 class RecordError(Exception):
@@ -81,14 +83,41 @@ def write_json(path: Path, data: Any, *, durable: bool = True) -> None:
     write_bytes(path, (json.dumps(data, allow_nan=False, indent=1) + "\n").encode(), durable=durable)
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the object in a JSON file, None when the file is missing; RecordError when it is damaged."""
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read; OSError where something else has its name: a link, a folder, a device, a pipe.
+
+    Files of a run are written in place of the one before, so nothing of ours is a link.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "a folder is in its place" if stat.S_ISDIR(mode) else "it is no plain file")
+    return open(descriptor, "rb")
+
+
+def read_plain(path: Path) -> bytes | None:
+    """Return what a file holds, None when there is none; RecordError when it cannot be read or is no plain file."""
     try:
-        data = parse_json(path.read_bytes())
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_RECORD:
+                raise RecordError(f"{path}: has {size} bytes, at most {MAX_RECORD} are expected")
+            return file.read()
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise RecordError(f"{path}: cannot be read ({error.strerror})") from error
+        reason = "is a link" if error.errno == errno.ELOOP else f"cannot be read ({error.strerror})"
+        raise RecordError(f"{path}: {reason}") from error
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return the object in a JSON file, None when the file is missing; RecordError when it is damaged."""
+    text = read_plain(path)
+    if text is None:
+        return None
+    try:
+        data = parse_json(text)
     except ValueError as error:
         raise RecordError(f"{path}: not JSON ({error})") from error
     if not isinstance(data, dict):
@@ -108,6 +137,14 @@ def parse_json(text: bytes) -> Any:
             return json.loads(text)
         except RecursionError:
             raise ValueError("nested too deeply") from None
+
+
+def set_aside(path: Path) -> Path:
+    """Rename what is damaged, so that it is kept and no longer read, and return its new name."""
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    aside = path.with_name(f"{path.name}.damaged-{stamp}-{uuid.uuid4().hex[:4]}")
+    os.rename(path, aside)
+    return aside
 
 
 def row_line(row: dict[str, Any]) -> bytes:
@@ -148,7 +185,7 @@ def read_rows(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
     try:
-        file = open(path, "rb")  # noqa: SIM115 - closed below, opened here for its own error
+        file = open_regular(path)
     except FileNotFoundError:
         return rows, problems
     except OSError as error:

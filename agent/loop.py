@@ -23,6 +23,7 @@ from agent.failure import reason_of
 from agent.member import Member
 from agent.pack import Pack, Policies, Start, policy_at, start
 from agent.programs import EvalPolicy, Programs, stack
+from agent.records import StateWord
 
 BEAT_S = 10.0
 
@@ -330,7 +331,11 @@ class Loop:
         self._leave(members, "failed", reason, {id(member): message for member in members})
 
     def _leave(
-        self, members: list[Member], state: str, reason: str | None = None, messages: Mapping[int, str] | None = None
+        self,
+        members: list[Member],
+        state: StateWord,
+        reason: str | None = None,
+        messages: Mapping[int, str] | None = None,
     ) -> None:
         """End members; the rest of the pack is selected once for all of them, as each size of pack is compiled anew."""
         kept = [i for i, member in enumerate(self.going) if member not in members]

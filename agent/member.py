@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -18,8 +19,9 @@ from agent.envs.base import DiscreteAction
 from agent.envs.state import join, split
 from agent.envs.vector import Batch, VectorEnv
 from agent.evaluate import workers
-from agent.lease import Lease
-from agent.record import RunDir, Status
+from agent.lease import PATIENCE_S, Lease
+from agent.record import RunDir
+from agent.records import StateWord, Status
 from agent.rows import Rows
 
 # Purposes of random numbers drawn on the host from the run's seed.
@@ -81,7 +83,7 @@ class Member:
         self.saved: checkpoint.Index | None = None
         self._saved_rounds = 0
         self._pending: list[Batch] = []
-        self._mark = time.monotonic()
+        self._mark, self._told = time.monotonic(), time.time()
         self._logged = (0, 0, 0.0)
         amount = config.env.amount
         self.envs = VectorEnv(
@@ -196,11 +198,21 @@ class Member:
         self.evaluating = None
         self.scores.append(self.last_score, durable=True)
 
-    def heartbeat(self) -> None:
-        """Renew the lease and write status.json; RecordError when the lease was taken over."""
+    def heartbeat(self, *, last: bool = False) -> None:
+        """Renew the lease and write status.json; RecordError when the lease was taken over.
+
+        A file system that does not answer for a moment is borne for a while, a full disk and the last status are not.
+        """
         self.lease.beat()
-        self.status.env_steps, self.status.updates, self.status.heartbeat = self.steps, self.updates, time.time()
-        record.write_status(self.run, self.status)
+        now = time.time()
+        self.status.env_steps, self.status.updates, self.status.heartbeat = self.steps, self.updates, now
+        try:
+            record.write_status(self.run, self.status)
+        except OSError as error:
+            if last or error.errno in (errno.ENOSPC, errno.EDQUOT) or now - self._told > PATIENCE_S:
+                raise
+        else:
+            self._told = now
 
     def fell_back(self, found: checkpoint.Found) -> None:
         """Say in status, provenance and on stderr that a damaged checkpoint was passed over."""
@@ -271,11 +283,11 @@ class Member:
         result = {**self._stamp(), "final_score": score.get(name), "config_hash": self.hash, "pack": self.pack}
         files.write_json(self.run.result, result | {"rows": self.rows()})
 
-    def end(self, state: str, reason: str | None = None, message: str | None = None) -> None:
+    def end(self, state: StateWord, reason: str | None = None, message: str | None = None) -> None:
         """Write the last status of this attempt, close the environments and give the run back."""
         self.status.state, self.status.reason, self.status.message, self.status.phase = state, reason, message, "ended"
         try:
-            self.heartbeat()
+            self.heartbeat(last=True)
         finally:
             self.envs.close()
             self.lease.release()

@@ -24,6 +24,7 @@ class Reason(StrEnum):
     DEVICE = "device"
     RECORD = "record"
     CHECKPOINT = "checkpoint"  # files of checkpoints lie there, and none can be used
+    DAMAGED = "damaged"  # a file of the run says nothing, or what cannot be
     NAN = "nan"
     CODE_ERROR = "code_error"
     WRONG_INPUT = "wrong_input"

@@ -22,14 +22,15 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from agent.files import RecordError, read_json, write_json
+from agent.files import RecordError, open_regular
+from agent.records import AttemptRecord, Plan, Result, Saved, ScoreRow, Status, parse_record, read_record, write_record
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=@+,-]{0,150}")
 STALE_AFTER_S = 300.0
+MAX_ROW = 256 * 1024  # of scores.jsonl
 
 
 def safe_name(name: str, kind: str) -> str:
@@ -105,67 +106,83 @@ class RunDir:
         return self.path / "attempts"
 
     def attempt_numbers(self) -> list[int]:
-        """Return the numbers of the attempts made so far, in order."""
+        """Return the numbers of the attempts made so far, in order; RecordError when that cannot be known."""
         try:
             names = os.listdir(self.attempts)
         except FileNotFoundError:
             return []
-        return sorted(int(name) for name in names if name.isdigit())
+        except OSError as error:
+            raise RecordError(f"{self.attempts}: cannot be read ({error.strerror})") from error
+        return sorted(int(name) for name in names if re.fullmatch(r"[0-9]{1,9}", name))
 
     def new_attempt(self) -> tuple[int, Path]:
         """Create the next attempt's folder and return its number and path; two callers never get the same one."""
         while True:
             number = max(self.attempt_numbers(), default=0) + 1
             folder = self.attempts / str(number)
+            self.attempts.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
-                self.attempts.mkdir(parents=True, exist_ok=True)
                 folder.mkdir()
                 return number, folder
 
 
-@dataclass
-class Status:
-    """The state of a run as its own process last wrote it; `heartbeat` and `started` are unix seconds."""
-
-    state: str = "running"
-    env_steps: int = 0
-    total_env_steps: int = 0
-    updates: int = 0
-    env_steps_per_s: float = 0.0
-    heartbeat: float = 0.0
-    started: float = 0.0
-    phase: str = ""
-    reason: str | None = None
-    message: str | None = None
-    job_id: str | None = None
-    attempt: int = 0
-    host: str = ""
-    device: str = ""
-    pack: int = 1
-    extra: dict[str, Any] = field(default_factory=dict[str, Any])
-
-
-STATES = ("running", "done", "failed", "stopped")
+def read_status(run: RunDir) -> Status | None:
+    """Return what a run's process last said, None when it said nothing yet; RecordError when the file is damaged."""
+    return read_record(run.status, Status)
 
 
 def write_status(run: RunDir, status: Status) -> None:
     """Replace status.json."""
-    write_json(run.status, asdict(status), durable=False)
+    write_record(run.status, status, durable=False)
 
 
-def read_status(run: RunDir) -> Status | None:
-    """Return the run's status, None when there is none yet; RecordError when the file is damaged."""
-    data = read_json(run.status)
-    if data is None:
+def read_result(run: RunDir, config_hash: str | None = None) -> Result | None:
+    """Return what a complete run ended with, None while it is not complete.
+
+    Raises: RecordError when the file is damaged, belongs to another configuration than the given one, or names a score
+    that is not the last evaluation's: such a run is not complete.
+    """
+    result = read_record(run.result, Result)
+    if result is None:
         return None
-    known = {name: data[name] for name in Status.__dataclass_fields__ if name in data}
-    status = Status(**known)
-    for name in ("env_steps", "total_env_steps", "heartbeat", "env_steps_per_s"):
-        if not isinstance(getattr(status, name), (int, float)):
-            raise RecordError(f"{run.status}: {name} is {getattr(status, name)!r}, a number is expected")
-    if status.state not in STATES:
-        raise RecordError(f"{run.status}: state is {status.state!r}, one of {', '.join(STATES)} is expected")
-    return status
+    if config_hash is not None and result.config_hash != config_hash:
+        raise RecordError(f"{run.result}: config_hash is {result.config_hash}, but {config_hash} was planned")
+    if result.final_score is not None:
+        row = last_score(run)
+        if row.score != result.final_score or row.env_steps > result.env_steps:
+            found = f"{row.score} at step {row.env_steps}"
+            raise RecordError(
+                f"{run.result}: says final_score {result.final_score} at step {result.env_steps}, but the last row of "
+                f"{run.scores.name} is {found}"
+            )
+    return result
+
+
+def last_score(run: RunDir) -> ScoreRow:
+    """Return the last evaluation; RecordError when there is none or its row is damaged."""
+    try:
+        with open_regular(run.scores) as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - MAX_ROW))
+            rows = file.read().splitlines()
+    except OSError as error:
+        raise RecordError(f"{run.scores}: cannot be read ({error.strerror})") from error
+    if not rows:
+        raise RecordError(f"{run.scores}: is empty")
+    return parse_record(rows[-1], ScoreRow, f"{run.scores}, last row")
+
+
+def read_attempt(run: RunDir, number: int) -> AttemptRecord | None:
+    """Return what is recorded of an attempt, None when nothing is; RecordError when that is damaged."""
+    return read_record(run.attempts / str(number) / "attempt.json", AttemptRecord)
+
+
+def saved_steps(run: RunDir) -> int:
+    """Return the environment step of a run's latest checkpoint, 0 without one that can be read."""
+    with contextlib.suppress(RecordError):
+        saved = read_record(run.checkpoint / "latest.json", Saved)
+        return saved.env_steps if saved else 0
+    return 0
 
 
 def plan_path(study: Path) -> Path:
@@ -173,11 +190,18 @@ def plan_path(study: Path) -> Path:
     return study / "plan.json"
 
 
-def read_plan(study: Path) -> dict[str, Any] | None:
+def read_plan(study: Path) -> Plan | None:
     """Return a study's plan, None when it has none; RecordError when it is damaged."""
-    plan = read_json(plan_path(study))
-    if plan is not None and not isinstance(plan.get("runs"), list):
-        raise RecordError(f"{plan_path(study)}: 'runs' must be a list")
+    plan = read_record(plan_path(study), Plan)
+    names = set[Path]()
+    for number, run in enumerate(plan.runs if plan else ()):
+        try:
+            folder = RunKey(run.task, run.method, run.seed).folder(study)
+        except RecordError as error:
+            raise RecordError(f"{plan_path(study)}: runs.{number}: {error}") from error
+        if folder in names:
+            raise RecordError(f"{plan_path(study)}: runs.{number} names {folder} a second time")
+        names.add(folder)
     return plan
 
 

@@ -7,6 +7,7 @@ one pack. Exit codes: 0 complete, 1 error, 2 wrong input, 75 asked to stop (chec
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -18,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 from agent import config as configuration
 from agent.config import Config, ConfigError
 from agent.envs.registry import check_available
-from agent.files import RecordError, read_json, write_json
+from agent.files import RecordError, set_aside, write_json
 from agent.ownership import make_private, refuse_foreign_cache, refuse_foreign_run, tighten_umask
-from agent.record import RunDir
+from agent.record import RunDir, read_result
+from agent.records import Provenance, read_record
 from agent.terminal import print_anywhere
 
 if TYPE_CHECKING:
@@ -193,7 +195,6 @@ def train(pairs: list[tuple[Config, RunDir]], stop: StopFlag) -> int:
     from agent.member import Member
     from agent.programs import Programs
 
-    pairs = [(config, run) for config, run in pairs if not run.result.exists()]
     members: list[Member] = []
     failed = 0
     for config, run in pairs:
@@ -204,7 +205,7 @@ def train(pairs: list[tuple[Config, RunDir]], stop: StopFlag) -> int:
             report_failure(run, error)
             continue
         member.status.device = kind
-        if not run.provenance.exists():
+        if not _has_provenance(run):
             write_json(run.provenance, provenance.collect(kind) | {"config_hash": member.hash})
         members.append(member)
     if not members:
@@ -219,20 +220,36 @@ def train(pairs: list[tuple[Config, RunDir]], stop: StopFlag) -> int:
     return STOPPED if "stopped" in outcomes else DONE
 
 
+def _has_provenance(run: RunDir) -> bool:
+    """Return whether a run says what it began with; a damaged file is kept aside."""
+    try:
+        return read_record(run.provenance, Provenance) is not None
+    except RecordError as error:
+        print(f"{error}; kept as {set_aside(run.provenance).name}", file=sys.stderr)
+        return False
+
+
 def report_failure(run: RunDir, error: Exception) -> None:
     """Print a run's error and record it in status.json, unless another process owns the folder."""
     from agent.failure import reason_of
-    from agent.lease import lease_holder
+    from agent.lease import is_held
     from agent.record import Status, read_status, write_status
 
     reason, message = reason_of(error)
     print(f"{run.path}: {reason}: {message}", file=sys.stderr)
     if not isinstance(error, RecordError):
         traceback.print_exception(error)
-    if lease_holder(run) is None:
+    if is_held(run):
+        return
+    try:
         status = read_status(run) or Status()
-        status.state, status.reason, status.message = "failed", reason, message
+    except RecordError:  # it is replaced: what it said is lost already
+        status = Status()
+    status.state, status.reason, status.message = "failed", reason, message
+    try:
         write_status(run, status)
+    except OSError as problem:
+        print(f"{run.status}: not written: {problem}", file=sys.stderr)
 
 
 def main(words: list[str] | None = None) -> int:
@@ -252,25 +269,31 @@ def main(words: list[str] | None = None) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return WRONG_INPUT
-    if all(run.result.exists() for _, run in pairs):
-        for _, run in pairs:
-            result = read_json(run.result) or {}
-            print(f"{run.path}: complete at {result.get('env_steps')} steps, final score {result.get('final_score')}")
-        return DONE
     stop = StopFlag()
+    failed = False
+    unfinished: list[tuple[Config, RunDir]] = []
+    for config, run in pairs:
+        try:
+            if read_result(run, configuration.config_hash(config)) is None:
+                unfinished.append((config, run))
+        except RecordError as error:
+            report_failure(run, error)
+            failed = True
+    code = DONE
     try:
-        code = train(pairs, stop)
+        if unfinished:
+            code = train(unfinished, stop)
     except Exception as error:
         if debug:
             raise
-        for _, run in pairs:
+        for _, run in unfinished:
             report_failure(run, error)
         return FAILED
     for _, run in pairs:
-        result = read_json(run.result)
-        if result is not None:
-            print(f"{run.path}: complete at {result['env_steps']} steps, final score {result['final_score']}")
-    return code
+        with contextlib.suppress(RecordError):
+            if (result := read_result(run)) is not None:
+                print(f"{run.path}: complete at {result.env_steps} steps, final score {result.final_score}")
+    return FAILED if failed else code
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ class Finding:
 def check(study: LoadedStudy, runs: Sequence[LoadedRun], grid: str, extra_words: str = "") -> list[Finding]:
     """Return the findings about the selected runs of a study, blocking ones first."""
     done = [run for run in runs if run.state == "done"]
-    settings = str((study.plan or {}).get("settings") or "")
+    settings = study.plan.settings if study.plan else ""
     shown = [run for run in runs if run.state != "damaged" and len(run.scores.frames)]  # in learning curves at least
     found = [
         *_units(shown),

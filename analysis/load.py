@@ -16,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 
 from agent import files, record
+from agent.records import Plan
 from analysis.errors import InputError, nearest
 from analysis.names import one_name
 from analysis.scores import RunScores
@@ -68,7 +69,7 @@ class LoadedStudy:
 
     name: str
     folder: Path
-    plan: dict[str, Any] | None
+    plan: Plan | None
     runs: list[LoadedRun]
     problems: list[Problem]
     configs: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
@@ -88,8 +89,13 @@ def load_study(folder: Path) -> LoadedStudy:
     if not paths and plan is None:
         raise InputError(f"{folder}: holds no runs (TASK/METHOD/seed-K is expected) and no plan.json")
     summaries, configs = _summaries(folder, paths)
-    runs = [_loaded(record.RunKey.of(path), path, summaries[path], problems) for path in paths]
-    runs += _without_folder(plan, folder, {run.key for run in runs}, problems)
+    planned = {record.RunKey(row.task, row.method, row.seed): row.config_hash for row in plan.runs} if plan else {}
+    keys = [record.RunKey.of(path) for path in paths]
+    runs = [
+        _loaded(key, path, summaries[path], planned.get(key, ""), problems)
+        for key, path in zip(keys, paths, strict=True)
+    ]
+    runs += _without_folder(plan, folder, {run.key for run in runs})
     return LoadedStudy(folder.name, folder, plan, runs, problems, configs)
 
 
@@ -125,7 +131,7 @@ def _is_named_safely(path: Path, problems: list[Problem]) -> bool:
     return not reason
 
 
-def _plan(folder: Path, problems: list[Problem]) -> dict[str, Any] | None:
+def _plan(folder: Path, problems: list[Problem]) -> Plan | None:
     try:
         return record.read_plan(folder)
     except files.RecordError as error:
@@ -134,9 +140,15 @@ def _plan(folder: Path, problems: list[Problem]) -> dict[str, Any] | None:
         return None
 
 
-def _loaded(key: record.RunKey, path: Path, summary: dict[str, Any], problems: list[Problem]) -> LoadedRun:
+def _loaded(
+    key: record.RunKey, path: Path, summary: dict[str, Any], planned: str, problems: list[Problem]
+) -> LoadedRun:
     problems += [Problem(f"{path}{where}", reason, key) for where, reason in summary["problems"]]
     state = summary["state"]
+    if state == "done" and planned and summary["config_hash"] != planned:
+        reason = f"is of configuration {summary['config_hash']}, but {planned} was planned; the run is left out"
+        problems.append(Problem(str(record.RunDir(path).result), reason, key))
+        state = "damaged"
     if state == "running" and time.time() - summary["heartbeat"] > record.STALE_AFTER_S:
         state = "silent"
     curve = RunScores(
@@ -152,21 +164,12 @@ def _loaded(key: record.RunKey, path: Path, summary: dict[str, Any], problems: l
     return LoadedRun(key, path, state, curve, summary)
 
 
-def _without_folder(
-    plan: dict[str, Any] | None, folder: Path, found: set[record.RunKey], problems: list[Problem]
-) -> list[LoadedRun]:
+def _without_folder(plan: Plan | None, folder: Path, found: set[record.RunKey]) -> list[LoadedRun]:
     """Return the plan's runs that have no folder, in the state `missing`."""
     missing: list[LoadedRun] = []
-    for number, entry in enumerate(cast("list[Any]", (plan or {}).get("runs", []))):
-        try:
-            key = record.RunKey(str(entry["task"]), str(entry["method"]), int(entry["seed"]))
-            path = key.folder(folder)
-        except (TypeError, KeyError, ValueError, OverflowError):
-            problems.append(Problem(str(record.plan_path(folder)), f"runs[{number}] names no task, method and seed"))
-            continue
-        except files.RecordError as error:
-            problems.append(Problem(str(record.plan_path(folder)), f"runs[{number}]: {error}"))
-            continue
+    for row in plan.runs if plan else ():
+        key = record.RunKey(row.task, row.method, row.seed)
+        path = key.folder(folder)
         if key not in found:
             found.add(key)
             nothing = np.array([], np.int64), np.array([], np.float64)
@@ -182,6 +185,7 @@ EMPTY: dict[str, Any] = {
     "state": "missing",
     "unit": "return",
     "config_id": "",
+    "config_hash": "",
     "code": "",
     "device": "",
     "device_seconds": 0.0,

@@ -94,7 +94,7 @@ def _judge(options: Options, study: load.LoadedStudy | None, selected: Sequence[
         return []
     s = options.settings
     words = " ".join(quote(f"{key}={s[key]}") for key in ("study", "runs") if key in s)
-    return guard.check(study, selected, s.get("grid") or str((study.plan or {}).get("grid") or study.name), words)
+    return guard.check(study, selected, s.get("grid") or (study.plan.grid if study.plan else "") or study.name, words)
 
 
 def _study(options: Options, name: str) -> load.LoadedStudy:

@@ -12,10 +12,11 @@ from subprocess import PIPE
 from typing import Any, cast
 
 from agent import files, record
+from agent.records import Provenance, Result, read_record
 from analysis import samples
 from analysis.identity import Identity, read_identity
 from analysis.training import read_training
-from analysis.values import MAX_FRAMES, finite, is_finite, is_whole, short
+from analysis.values import MAX_FRAMES, is_finite, is_whole, short
 
 SECONDS_PER_WORKER = 1.0  # what it takes to start one is half of it
 
@@ -156,22 +157,19 @@ def _odd_mean(row: dict[str, Any]) -> str:
 def _state(run: record.RunDir, damage: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {"state": "planned", "env_steps": 0, "total_env_steps": 0, "reason": "", "heartbeat": 0.0}
     found["final_score"] = None
+    found["config_hash"] = ""
     try:
         status = record.read_status(run)
         if status is not None:
-            found |= {"state": status.state, "reason": str(status.reason or ""), "heartbeat": finite(status.heartbeat)}
-            for name in ("env_steps", "total_env_steps"):
-                found[name] = int(finite(getattr(status, name)))
+            found |= {"state": status.state, "reason": status.reason or "", "heartbeat": status.heartbeat}
+            found |= {"env_steps": status.env_steps, "total_env_steps": status.total_env_steps}
     except files.RecordError as error:
         damage.append(str(error))
         found["state"] = "damaged"
-    except TypeError as error:  # where the record's types are checked as it is made
-        damage.append(f"{run.status}: a value has the wrong type ({str(error).splitlines()[0]})")
-        found["state"] = "damaged"
     try:
-        result = files.read_json(run.result)
+        result = read_record(run.result, Result)
         if result is not None:
-            found |= {"state": "done", "final_score": result.get("final_score")}
+            found |= {"state": "done", "final_score": result.final_score, "config_hash": result.config_hash}
         elif found["state"] == "done":
             damage.append(f"{run.status}: says done, but there is no result.json; the run is left out")
             found["state"] = "damaged"
@@ -182,18 +180,15 @@ def _state(run: record.RunDir, damage: list[str]) -> dict[str, Any]:
 
 
 def _provenance(run: record.RunDir, damage: list[str]) -> dict[str, Any]:
+    data = None
     try:
-        data = files.read_json(run.provenance) or {}
+        data = read_record(run.provenance, Provenance)
     except files.RecordError as error:
         damage.append(str(error))
-        data = {}
-    tree = data.get("code_tree") or "+".join(str(data[name]) for name in ("git_sha", "dirty") if data.get(name))
-    packages = data.get("packages")
-    return {
-        "code": str(tree or ""),
-        "packages": json.dumps(packages, sort_keys=True) if isinstance(packages, dict) else "",
-        "device": str(data.get("device") or ""),
-    }
+    if data is None:
+        return {"code": "", "packages": "", "device": ""}
+    tree = data.code_tree or "+".join(filter(None, (data.git_sha, data.dirty)))
+    return {"code": tree, "packages": json.dumps(data.packages, sort_keys=True), "device": data.device}
 
 
 def _attempts(run: record.RunDir, damage: list[str]) -> dict[str, Any]:
@@ -201,24 +196,26 @@ def _attempts(run: record.RunDir, damage: list[str]) -> dict[str, Any]:
     spent, wasted, trees = 0.0, dict[str, float](), list[str]()
     try:
         numbers = run.attempt_numbers()
-    except OSError as error:
-        damage.append(f"{run.attempts}: cannot be read ({error.strerror})")
+    except files.RecordError as error:
+        damage.append(str(error))
         numbers = []
     for number in numbers:
         try:
-            data = files.read_json(run.attempts / str(number) / "attempt.json") or {}
+            data = record.read_attempt(run, number)
         except files.RecordError as error:
             damage.append(str(error))
             continue
-        seconds = finite(data.get("device_seconds")) or finite(data.get("gpu_seconds"))
-        whole = finite(data.get("ended")) - finite(data.get("started"))
-        lost = seconds * min(1.0, finite(data.get("lost_s")) / whole) if whole > 0 else 0.0
+        if data is None:
+            continue
+        seconds = data.device_seconds or data.gpu_seconds or 0.0
+        whole = (data.ended or 0.0) - data.started
+        lost = seconds * min(1.0, (data.lost_s or 0.0) / whole) if whole > 0 else 0.0
         spent += seconds
         if lost > 0:
-            reason = str(data.get("reason") or "unknown")
+            reason = data.reason or "unknown"
             wasted[reason] = wasted.get(reason, 0.0) + lost
-        if data.get("code_tree"):
-            trees.append(str(data["code_tree"]))
+        if data.code_tree:
+            trees.append(data.code_tree)
     return {"device_seconds": spent, "wasted_seconds": wasted, "attempt_trees": list(dict.fromkeys(trees))}
 
 

@@ -10,8 +10,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from agent.records import Plan
 from analysis import results, scores, tidy, trace
 from analysis.folder import write_marker
 from analysis.last import last_text
@@ -19,13 +20,11 @@ from analysis.load import LoadedRun
 from analysis.page import Contents, render
 from analysis.table import Table
 from analysis.tables import count
-from analysis.values import MAX_FRAMES, is_finite, is_whole
 
 if TYPE_CHECKING:
     from analysis.figure import Plot
     from analysis.report import Material
 
-ESTIMATES = ("known_hours", "hours")
 LATEST = 4e9  # seconds, far in the future: a later time is no time
 FORMATS = ("png", "pdf", "svg")
 PACKAGES = ("numpy", "pandas", "matplotlib", "seaborn")
@@ -159,7 +158,7 @@ def _provenance(material: "Material", found: results.Results) -> list[tuple[str,
 
 
 def _study_provenance(material: "Material") -> list[tuple[str, str]]:
-    runs, plan = material.selected, (material.study.plan if material.study else None) or {}
+    runs, plan = material.selected, material.study.plan if material.study else None
     rows = [
         ("Code", _counted(r.summary["code"] or "unknown" for r in runs if r.state == "done")),
         ("Devices", _counted(r.summary["device"] or "unknown" for r in runs if r.state == "done")),
@@ -169,17 +168,15 @@ def _study_provenance(material: "Material") -> list[tuple[str, str]]:
         named: dict[str, Any] = json.loads(text)
         rows.append((f"Packages ({n} runs)", ", ".join(f"{name} {number}" for name, number in named.items())))
     rows.append(("Device-hours", device_hours(runs, plan)))
-    code = plan.get("code")
-    for name, value in {**plan, **(cast("dict[str, Any]", code) if isinstance(code, dict) else {})}.items():
+    for name, value in (plan.code if plan else {}).items():
         if name in ("git_sha", "dirty", "code_tree") and value:
             rows.append((f"Plan: {name}", str(value)))
-    created = plan.get("created")
-    if is_finite(created) and 0 <= created < LATEST:
-        rows.append(("Plan: created", datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%d %H:%M UTC")))
+    if plan is not None and plan.created is not None and plan.created < LATEST:
+        rows.append(("Plan: created", datetime.fromtimestamp(plan.created, UTC).strftime("%Y-%m-%d %H:%M UTC")))
     return rows
 
 
-def device_hours(runs: Sequence[LoadedRun], plan: dict[str, Any]) -> str:
+def device_hours(runs: Sequence[LoadedRun], plan: Plan | None) -> str:
     """Return hours of devices estimated for all runs, spent so far, and wasted by reason.
 
     The estimate is the plan's where it has one, else what all runs take if they take as long as the finished ones.
@@ -192,13 +189,11 @@ def device_hours(runs: Sequence[LoadedRun], plan: dict[str, Any]) -> str:
     return f"{_estimated(runs, plan)}; spent {spent:.2f}; wasted {lost}"
 
 
-def _estimated(runs: Sequence[LoadedRun], plan: dict[str, Any]) -> str:
-    estimate = cast("dict[str, Any]", plan["estimate"]) if isinstance(plan.get("estimate"), dict) else {}
-    hours = next((value for key in ESTIMATES if is_finite(value := estimate.get(key))), 0.0)
-    unknown = estimate.get("unknown")
-    if hours:
-        rest = f" ({count(unknown, 'run')} not measured)" if is_whole(unknown, MAX_FRAMES) and unknown else ""
-        return f"estimated {hours:.2f} when planned{rest}"
+def _estimated(runs: Sequence[LoadedRun], plan: Plan | None) -> str:
+    estimate = plan.estimate if plan else None
+    if estimate is not None and estimate.known_hours:
+        rest = f" ({count(estimate.unknown, 'run')} not measured)" if estimate.unknown else ""
+        return f"estimated {estimate.known_hours:.2f} when planned{rest}"
     done = [r for r in runs if r.state == "done" and r.summary["device_seconds"]]
     if not done:
         return "no estimate before a run has finished"

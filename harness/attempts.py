@@ -8,16 +8,19 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.files import RecordError, read_json, write_json
-from agent.record import RunDir, read_status
+from agent.files import RecordError
+from agent.reasons import Reason
+from agent.record import RunDir, read_attempt, read_status, saved_steps
+from agent.records import AttemptRecord, write_record
 from harness.jobenv import Gpu, finished, job_id
+from harness.records import PackRecord
 
-OWN_FAULTS = ("code_error", "nan", "wrong_input", "gpu_oom", "checkpoint")
+OWN_FAULTS = (Reason.CODE_ERROR, Reason.NAN, Reason.WRONG_INPUT, Reason.GPU_OOM, Reason.CHECKPOINT)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 STOPPED_CODE = 75  # agent.train's exit code after a checkpoint on request
 INPUT_CODE = 2  # and when its input is wrong
 
@@ -28,36 +31,36 @@ class Attempt:
 
     run: RunDir
     folder: Path
-    record: dict[str, Any]
+    record: AttemptRecord
 
     @classmethod
-    def begin(cls, run: RunDir, launch: str, pack: Mapping[str, Any], gpu: Gpu | None) -> Attempt:
+    def begin(cls, run: RunDir, launch: str, pack: PackRecord, gpu: Gpu | None) -> Attempt:
         """Make the next attempt's folder and record where it runs, with what, and from which step it goes on."""
         number, folder = run.new_attempt()
-        record = {
-            "attempt": number,
-            "launch": launch,
-            "job": pack["number"],
-            "job_id": job_id(),
-            "restart": int(os.environ.get("SLURM_RESTART_COUNT", "0")),
-            "host": socket.gethostname(),
-            "device": gpu.kind if gpu else "cpu",
-            "gpus": 1 if gpu else 0,
-            "pack": len(pack["runs"]),
-            "mode": pack["mode"],
-            "code_tree": Path(pack["code"]).name,  # the frozen tree is named by its content
-            "started": time.time(),
-            "env_steps_before": saved_steps(run),
-        }
+        record = AttemptRecord(
+            attempt=number,
+            launch=launch,
+            job=pack.number,
+            job_id=job_id(),
+            restart=int(os.environ.get("SLURM_RESTART_COUNT", "0")),
+            host=socket.gethostname(),
+            device=gpu.kind if gpu else "cpu",
+            gpus=1 if gpu else 0,
+            pack=len(pack.runs),
+            mode=pack.mode,
+            code_tree=Path(pack.code).name,  # the frozen tree is named by its content
+            started=time.time(),
+            env_steps_before=saved_steps(run),
+        )
         attempt = cls(run, folder, record)
         attempt.write()
         return attempt
 
     def write(self, **changes: Any) -> None:
         """Replace attempt.json with these changes; where the disk is full, training is not ended over it."""
-        self.record |= changes
+        self.record = self.record.model_copy(update=changes)
         try:
-            write_json(self.folder / "attempt.json", self.record, durable=False)
+            write_record(self.folder / "attempt.json", self.record, durable=False)
         except OSError as error:
             print(f"{self.folder}: not recorded: {error}", file=sys.stderr)
 
@@ -66,56 +69,59 @@ class Attempt:
 
         `device_s` are its seconds of the job's device, those that it shared counted in part.
         """
-        reason, message = self._reason(code)
+        reason, message = self._reason(code, asked)
         self.write(
             ended=ended,
             exit_code=code,
-            reason=reason,
+            reason=str(reason),
             message=message,
             asked_to_stop=asked,
             env_steps_after=saved_steps(self.run),
             device_seconds=device_s,
-            gpu_seconds=device_s * self.record["gpus"],
-            lost_s=0.0 if reason == "done" else lost_s(self.run, self.record["started"], ended),
+            gpu_seconds=device_s * self.record.gpus,
+            lost_s=0.0 if reason is Reason.DONE else lost_s(self.run, self.record.started, ended),
         )
 
-    def _reason(self, code: int) -> tuple[str, str | None]:
+    def _reason(self, code: int, asked: bool) -> tuple[Reason, str | None]:
         if finished(self.run):
-            return "done", None
+            return Reason.DONE, None
         if code == STOPPED_CODE:
-            return "stopped", "asked to stop; continues from its checkpoint"
+            return Reason.STOPPED, "asked to stop; continues from its checkpoint"
         if code == INPUT_CODE:
-            return "wrong_input", "its input was refused; stderr.log says why"
+            return Reason.WRONG_INPUT, "its input was refused; stderr.log says why"
+        if code < 0 and asked and -code in STOP_SIGNALS:
+            return Reason.STOPPED, "asked to stop before it listened; continues from its checkpoint"
         if code < 0:
-            return "killed", f"killed by {signal.Signals(-code).name}"
+            return Reason.KILLED, f"killed by {signal_name(-code)}"
         status = None
         with contextlib.suppress(RecordError):
             status = read_status(self.run)
-        reason = (status.reason if status else None) or "error"
-        return reason, (status.message if status else None) or f"exit code {code}"
+        if status is None or status.attempt != self.record.attempt:  # what is there is an earlier one's
+            return Reason.CODE_ERROR, f"exit code {code}"
+        known = status.reason in {reason.value for reason in Reason}
+        return Reason(status.reason) if known else Reason.CODE_ERROR, status.message or f"exit code {code}"
 
 
-def broke(record: Mapping[str, Any], launch: str) -> bool:
-    """Return whether a job of this launch ended the run by a fault of its own, so that it must not run there again."""
-    return record.get("launch") == launch and "ended" in record and record.get("reason") in OWN_FAULTS
-
-
-def latest(run: RunDir) -> dict[str, Any]:
-    """Return the record of the latest attempt, with its number; empty when there is none."""
-    numbers = run.attempt_numbers()
-    if not numbers:
-        return {}
+def signal_name(number: int) -> str:
+    """Return a signal's name, or its number where it has none."""
     try:
-        return {"attempt": numbers[-1], **(read_json(run.attempts / str(numbers[-1]) / "attempt.json") or {})}
-    except RecordError:
-        return {"attempt": numbers[-1]}
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
-def saved_steps(run: RunDir) -> int:
-    """Return the environment step of a run's latest checkpoint, 0 without one."""
-    with contextlib.suppress(RecordError):
-        return int((read_json(run.checkpoint / "latest.json") or {}).get("env_steps", 0))
-    return 0
+def broke(record: AttemptRecord | None, launch: str) -> bool:
+    """Return whether a job of this launch ended the run by a fault of its own, so that it must not run there again."""
+    return record is not None and record.launch == launch and record.ended is not None and record.reason in OWN_FAULTS
+
+
+def latest(run: RunDir) -> tuple[int, AttemptRecord | None]:
+    """Return the number of the latest attempt, 0 without one, and its record where there is one.
+
+    Raises: RecordError where that is damaged.
+    """
+    numbers = run.attempt_numbers()
+    return (numbers[-1], read_attempt(run, numbers[-1])) if numbers else (0, None)
 
 
 def lost_s(run: RunDir, started: float, ended: float) -> float:

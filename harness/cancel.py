@@ -6,11 +6,13 @@ import sys
 from collections.abc import Sequence
 
 from agent.config import ConfigError
-from agent.files import write_json
+from agent.files import RecordError, set_aside
+from agent.records import write_record
 from harness import slurm
 from harness.command import Command, SubmissionError, run
 from harness.launch import follow_up
 from harness.plan import select
+from harness.records import CancelRecord
 from harness.slurm import Phase
 from harness.state import RunState, State, Where, job_of, overview
 from harness.study import Launch, study_of
@@ -28,7 +30,7 @@ def cancel(command: Command) -> int:
         jobs = _by_job(live)
         for (launch, number), names in jobs.items():
             others = [n for n in launch.packs[number] if n in open_names and n not in names]
-            if others and launch.data["packs"][number]["mode"] == "vmap":
+            if others and launch.data.packs[number].mode == "vmap":
                 raise ConfigError(
                     f"{names[0]} trains as one computation with {', '.join(others)}; "
                     "cancel all of them, or none: name their methods and seeds too"
@@ -37,8 +39,7 @@ def cancel(command: Command) -> int:
         begun: list[str] = []
         waiting: list[str] = []
         for (launch, number), names in jobs.items():
-            already = launch.cancelled(number)
-            write_json(launch.cancel_file(number), {"runs": sorted({*already, *names})})
+            _ask(launch, number, names)
             job = launch.jobs.get(number)
             known = job_of(Where(launch, number, job), view.snapshot)
             if known is not None and known.phase is Phase.GONE:
@@ -56,6 +57,17 @@ def cancel(command: Command) -> int:
         print(f"not started by the harness, and left alone: {', '.join(by_hand)}")
     print(f"to go on with them: python -m harness.resubmit {follow_up(command, study)} --state cancelled")
     return 0
+
+
+def _ask(launch: Launch, number: int, names: Sequence[str]) -> None:
+    """Ask a job to stop some of its runs, as well as those it was asked for before."""
+    file = launch.cancel_file(number)
+    try:
+        already = launch.cancelled(number)
+    except RecordError as error:
+        print(f"{error}; kept as {set_aside(file).name}, and written anew", file=sys.stderr)
+        already = set[str]()
+    write_record(file, CancelRecord(runs=sorted({*already, *names})))
 
 
 def _by_job(states: Sequence[RunState]) -> dict[tuple[Launch, int], list[str]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from agent.reasons import Reason
-from harness.attempts import INPUT_CODE, STOPPED_CODE
+from harness.attempts import INPUT_CODE, STOP_SIGNALS, STOPPED_CODE, signal_name
 from harness.failure_texts import Failure, read_failure
 from harness.slurm import Job, Phase
 from harness.slurm_rows import Exit, Life
@@ -16,6 +16,10 @@ from harness.slurm_rows import Exit, Life
 # Seconds by which a process must have ended before its job for its end to be its own.
 WELL_BEFORE_S = 30.0
 FULL = "ended without a word, as its disk has no space left; free some, then resubmit --state disk_full"
+FOLDER_TEXTS = (
+    "No such file or directory", "Permission denied", "Read-only file system", "Stale file handle",
+    "Input/output error", "Not a directory", "Operation not permitted",
+)  # fmt: skip
 BY_STATE = {
     "OUT_OF_MEMORY": Reason.HOST_OOM,
     "NODE_FAIL": Reason.NODE_FAILURE,
@@ -67,7 +71,7 @@ class Evidence:
     `asked` whether it had been told to stop; `began` says whether the process ever wrote something; `reason` and
     `message` are what the run itself wrote of this attempt in status.json;
     `stderr` is the attempt's, `job_log` the job's (Slurm's own words are there); `started`, `ended` are unix seconds;
-    `disk_full` says whether the disk of the run has no space left now.
+    `disk_full` says whether the disk of the run has no space left now; `folder` is the run's path.
     """
 
     complete: bool = False
@@ -82,6 +86,7 @@ class Evidence:
     on_gpu: bool = True
     started: float | None = None
     disk_full: bool = False
+    folder: str = ""
     job: Job | None = None
 
 
@@ -124,7 +129,15 @@ def diagnose(evidence: Evidence) -> Diagnosis:
         or _by_words(failure or _slurm_words(evidence.job_log, evidence.on_gpu))
         or (Diagnosis(Reason.DISK_FULL, FULL) if evidence.disk_full else _bare(evidence, life))
     )
-    return Diagnosis(found.reason, found.message, nodes, found.traceback, found.fingerprint)
+    reason = found.reason
+    if reason in (Reason.CODE_ERROR, Reason.NOT_STARTED) and _folder_failed(found.message, evidence.folder):
+        reason = Reason.RECORD
+    return Diagnosis(reason, found.message, nodes, found.traceback, found.fingerprint)
+
+
+def _folder_failed(message: str, folder: str) -> bool:
+    """Return whether an error is about a file of the run: its folder was gone, read-only or did not answer."""
+    return bool(folder) and folder in message and any(words in message for words in FOLDER_TEXTS)
 
 
 def life_of(job: Job | None, started: float | None) -> Life | None:
@@ -220,6 +233,11 @@ def _bare(evidence: Evidence, life: Life | None) -> Diagnosis:
     if evidence.exit_code is not None:
         code = evidence.exit_code
         end = Exit(0, -code) if code < 0 else Exit(code, 0)
+    killed = end.killed_by if end is not None else None
+    if evidence.asked and (killed in STOP_SIGNALS or end is None or not evidence.began):
+        return Diagnosis(Reason.STOPPED, "asked to stop before it listened; goes on from its checkpoint")
+    if killed is not None:
+        return Diagnosis(Reason.KILLED, f"killed by {signal_name(killed)}; nothing says by whom")
     if not evidence.began and (job is None or job.phase is not Phase.UNKNOWN):
         last = [line.strip() for line in evidence.job_log.splitlines() if line.strip()]
         exit_text = f" (exit code {end.code})" if end and end.code else ""
@@ -227,8 +245,6 @@ def _bare(evidence: Evidence, life: Life | None) -> Diagnosis:
             Reason.NOT_STARTED,
             f"ended before Python started{exit_text}: {last[-1][:300] if last else 'its log is empty'}",
         )
-    if end is not None and end.killed_by is not None:
-        return Diagnosis(Reason.KILLED, f"killed by {_signal_name(end.killed_by)}; nothing says by whom")
     if evidence.exit_code == STOPPED_CODE or evidence.reason == Reason.STOPPED:
         return Diagnosis(Reason.STOPPED, evidence.message or "asked to stop; goes on from its checkpoint")
     if end is not None and end.code:
@@ -236,13 +252,6 @@ def _bare(evidence: Evidence, life: Life | None) -> Diagnosis:
     if end is not None and (job is None or job.state == "COMPLETED" or evidence.exit_code == 0):
         return Diagnosis(Reason.CODE_ERROR, "exit code 0 without a result", fingerprint="exit-0")
     return Diagnosis(Reason.LOST, "its process is gone and nothing says why")
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def still_queued(job: Job | None) -> bool:

@@ -102,6 +102,8 @@ def read_failure(stderr: str, *, on_gpu: bool = True) -> Failure | None:
         found = next((line for line in lines if any(words in line for words in texts)), None)
         if found is not None:
             return Failure(reason, found[:500], traceback, mark)
+    if traceback and exception_line(traceback).startswith("KeyboardInterrupt"):
+        return Failure(Reason.STOPPED, "interrupted before it listened; goes on from its checkpoint")
     if traceback:
         return Failure(Reason.CODE_ERROR, exception_line(traceback)[:500], traceback, mark)
     return None

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any, cast
 
-from agent.files import RecordError, read_json
-from agent.record import RunDir, RunKey, read_plan
+from agent.files import RecordError
+from agent.record import RunDir, RunKey, read_attempt, read_plan, read_result
+from agent.records import AttemptRecord, EstimateRecord
 from harness.attempts import lost_s
 from harness.grid import Run
 from harness.profiles import Profile
@@ -33,15 +34,15 @@ class Estimate:
         unknown = self.unknown + other.unknown
         return Estimate(self.hours + other.hours, max(self.measured, other.measured), unknown)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_record(self) -> EstimateRecord:
         """Return it as the plan keeps it: `hours` of all runs, null while runs are unknown, and of the known ones."""
         hours = None if self.unknown else self.hours
-        return {"hours": hours, "known_hours": self.hours, "measured": self.measured, "unknown": self.unknown}
+        return EstimateRecord(hours=hours, known_hours=self.hours, measured=self.measured, unknown=self.unknown)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Estimate:
+    def of(cls, record: EstimateRecord) -> Estimate:
         """Return what the plan keeps."""
-        return cls(float(data["known_hours"]), int(data["measured"]), int(data["unknown"]))
+        return cls(record.known_hours, record.measured, record.unknown)
 
 
 @dataclass
@@ -57,16 +58,16 @@ class Spent:
         return sum(self.wasted.values())
 
 
-def attempts_of(run: RunDir) -> list[dict[str, Any]]:
+def attempts_of(run: RunDir) -> list[AttemptRecord]:
     """Return the records of a run's attempts; one that cannot be read is left out."""
-    found: list[dict[str, Any]] = []
-    for number in run.attempt_numbers():
-        try:
-            record = read_json(run.attempts / str(number) / "attempt.json")
-        except RecordError:
-            continue
-        if record is not None and isinstance(record.get("started"), (int, float)):
-            found.append(record)
+    found: list[AttemptRecord] = []
+    numbers: list[int] = []
+    with contextlib.suppress(RecordError):
+        numbers = run.attempt_numbers()
+    for number in numbers:
+        with contextlib.suppress(RecordError):
+            if (record := read_attempt(run, number)) is not None:
+                found.append(record)
     return found
 
 
@@ -77,29 +78,29 @@ def measured(runs: Path, device: str | None = None) -> dict[tuple[str, int], lis
     """
     rates: dict[tuple[str, int], list[float]] = defaultdict(list)
     for study in sorted(runs.iterdir()) if runs.is_dir() else []:
-        try:
-            plan = read_plan(study) or {"runs": []}
-        except RecordError:
-            continue
-        for row in cast("list[dict[str, Any]]", plan["runs"]):
-            if "kind" not in row:
+        plan = None
+        with contextlib.suppress(RecordError):  # it is of no use here, and of no harm
+            plan = read_plan(study)
+        for row in plan.runs if plan else ():
+            if not row.kind or len(rates[row.kind, 0]) >= LATEST:
                 continue
-            run = RunDir(RunKey(str(row["task"]), str(row["method"]), int(row["seed"])).folder(study))
-            if len(rates[row["kind"], 0]) >= LATEST or not run.result.is_file():
+            run = RunDir(RunKey(row.task, row.method, row.seed).folder(study))
+            result = None
+            with contextlib.suppress(RecordError):
+                result = read_result(run, row.config_hash)
+            if result is None or not result.env_steps:
                 continue
             attempts = attempts_of(run)
-            result = read_json(run.result) or {}
-            used = sum(float(a.get("device_seconds", 0.0)) for a in attempts)
-            if not used or not result.get("env_steps") or (device and not _is(device, attempts)):
+            used = sum(a.device_seconds or 0.0 for a in attempts)
+            if not used or (device and not _is(device, attempts)):
                 continue
-            pack = int(attempts[-1].get("pack", 1))
-            rates[row["kind"], pack].append(used / result["env_steps"])
-            rates[row["kind"], 0].append(used / result["env_steps"])
+            rates[row.kind, attempts[-1].pack].append(used / result.env_steps)
+            rates[row.kind, 0].append(used / result.env_steps)
     return rates
 
 
-def _is(device: str, attempts: Sequence[Mapping[str, Any]]) -> bool:
-    return all(device.lower() in str(a.get("device", "")).lower() for a in attempts)
+def _is(device: str, attempts: Sequence[AttemptRecord]) -> bool:
+    return all(device.lower() in a.device.lower() for a in attempts)
 
 
 def estimate(runs: Sequence[Run], rates: Mapping[tuple[str, int], Sequence[float]], pack: int) -> Estimate:
@@ -127,30 +128,29 @@ def spent(runs: Iterable[RunDir], states: Mapping[str, RunState] | None = None) 
             seconds, lost = _seconds(run, attempt, running)
             total.hours += seconds / 3600
             if lost > 0 and not running:
-                cause = str(attempt.get("reason") or "lost")
+                cause = attempt.reason or "lost"
                 if last and state is not None and state.diagnosis is not None:
                     cause = str(state.diagnosis.reason)
                 total.wasted[cause] += lost / 3600
     return total
 
 
-def _seconds(run: RunDir, attempt: Mapping[str, Any], running: bool) -> tuple[float, float]:
+def _seconds(run: RunDir, attempt: AttemptRecord, running: bool) -> tuple[float, float]:
     """Return device-seconds of an attempt, and those of them that were lost."""
-    if "device_seconds" in attempt:
-        used = float(attempt["device_seconds"])
-        whole = max(float(attempt["ended"]) - float(attempt["started"]), 1e-9)
-        return used, float(attempt.get("lost_s", 0.0)) * used / whole
+    if attempt.device_seconds is not None and attempt.ended is not None:
+        used = attempt.device_seconds
+        whole = max(attempt.ended - attempt.started, 1e-9)
+        return used, (attempt.lost_s or 0.0) * used / whole
     if running:
-        return max(0.0, time.time() - float(attempt["started"])) / max(1, int(attempt.get("pack", 1))), 0.0
+        return max(0.0, time.time() - attempt.started) / attempt.pack, 0.0
     seconds, lost = unclosed(run, attempt)
-    share = 1 / max(1, int(attempt.get("pack", 1)))
-    return seconds * share, lost * share
+    return seconds / attempt.pack, lost / attempt.pack
 
 
-def unclosed(run: RunDir, attempt: Mapping[str, Any]) -> tuple[float, float]:
+def unclosed(run: RunDir, attempt: AttemptRecord) -> tuple[float, float]:
     """Return the seconds of an attempt whose end nobody recorded, to its last sign of life, and those it lost."""
-    started = float(attempt["started"])
-    paths = [run.attempts / str(attempt["attempt"]) / name for name in ("stdout.log", "stderr.log")]
+    started = attempt.started
+    paths = [run.attempts / str(attempt.attempt) / name for name in ("stdout.log", "stderr.log")]
     end = max([started, *(_changed(path) for path in (*paths, run.status))])
     return end - started, lost_s(run, started, end)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import ConfigError
-from agent.record import RunDir
+from agent.files import RecordError
+from agent.record import RunDir, read_result
 from harness.credentials import resolve
 
 POOL_FRACTION = "HARMONY_BENCH_POOL_FRACTION"  # agent/device.py verifies it
@@ -134,5 +135,8 @@ def process_environment(
 
 
 def finished(run: RunDir) -> bool:
-    """Return whether a run is complete."""
-    return run.result.is_file()
+    """Return whether a run is complete; one whose result is damaged or another's is not."""
+    try:
+        return read_result(run) is not None
+    except RecordError:
+        return False

@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.config import ConfigError
 from agent.lease import Lease
-from agent.record import read_plan
+from agent.record import plan_path
 from harness import hours, jobenv, packing, pool, profiles, snapshot, submit
 from harness.command import Command, Flag, counted, run
 from harness.credentials import check_places
@@ -23,7 +23,8 @@ from harness.grid_file import load_grid
 from harness.packing import Pack
 from harness.plan import check_same, check_writable, write_configs, write_plan
 from harness.profiles import Profile
-from harness.state import Overview, RunState, State, overview
+from harness.records import PackPart, ProfileRecord
+from harness.state import SILENT, Overview, RunState, State, overview
 from harness.study import Launch, Study, check_held, new_launch, runs_folder, study_of
 from harness.watch import watch_pools
 
@@ -114,24 +115,23 @@ def submit_order(order: Order, grid_source: str, code: Path, tree: dict[str, Any
     """Write the launch and hand its jobs over; the study must be locked, and be still so when they are."""
     by_name = {run.name: run for run in order.runs}
     write_configs(order.study, order.runs)
-    packs: list[dict[str, Any]] = []
+    packs: list[PackPart] = []
     for pack in order.packs:
         config = by_name[pack.runs[0]].config
-        packs.append(
-            {
-                "runs": list(pack.runs),
-                "mode": pack.mode,
-                "processes": pack.processes,
-                "prealloc": config.jax.prealloc,
-                "mem_fraction": config.jax.mem_fraction,
-                "compilation_cache": config.jax.compilation_cache,
-            }
+        part = PackPart(
+            runs=list(pack.runs),
+            mode="process" if pack.mode == "process" else "vmap",
+            processes=pack.processes,
+            prealloc=config.jax.prealloc,
+            mem_fraction=config.jax.mem_fraction,
+            compilation_cache=config.jax.compilation_cache,
         )
+        packs.append(part)
     data = {
         "grid": grid_source,
         "code": str(code),
         "tree": tree,
-        "profile": order.profile.model_dump(mode="json"),
+        "profile": ProfileRecord(**order.profile.model_dump(mode="json")),
         "jobs_at_once": order.jobs_at_once,
         "packs": packs,
     }
@@ -207,7 +207,7 @@ def launch(command: Command) -> int:
         check_same(study, runs)
         code_tree, files = snapshot.describe(leave_out=[runs_folder(command)])  # now, not before a wait for the lock
         tree = asdict(code_tree)
-        if read_plan(study.path) is None:  # a plan names the code that its first runs get, so that must be there
+        if not plan_path(study.path).exists():  # a plan names the code that its first runs get, so that must be there
             snapshot.freeze(study.code, code_tree, files)
         cost = functools.partial(hours.estimate, rates=rates, pack=order.largest)
         write_plan(study, grid.source, runs, tree, cost, shaping(command))
@@ -231,13 +231,16 @@ def _missing(study: Study, runs: Sequence[Run]) -> tuple[list[Run], Overview]:
 
 
 def tell_unknown(view: Overview) -> int:
-    """Say what Slurm did not answer, and return how many runs are unknown for it: they may be missing or not."""
+    """Say what cannot be known, and return of how many runs: they may be missing or not."""
     if view.warning:
         print(view.warning, file=sys.stderr)
-    unknown = sum(state.state is State.UNKNOWN for state in view.runs)
-    if unknown:
-        print(f"{counted(unknown, 'run')} unknown until Slurm answers; then run the same command again")
-    return unknown
+    unknown = [state for state in view.runs if state.state is State.UNKNOWN]
+    for note, count in Counter(state.note for state in unknown).items():
+        if note == SILENT:
+            print(f"{counted(count, 'run')} unknown until Slurm answers; then run the same command again")
+        else:
+            print(f"{counted(count, 'run')} unknown: {note}")
+    return len(unknown)
 
 
 def recover(study: Study) -> None:
@@ -251,7 +254,7 @@ def _dry_run(command: Command, order: Order, grid: Grid) -> int:
     study, known, unknown = order.study, {run.name for run in order.runs}, 0
     rates = hours.measured(runs_folder(command), order.profile.gpu_type)
     if study.path.is_dir():
-        have_plan = (study.path / "plan.json").is_file()
+        have_plan = plan_path(study.path).exists()
         planned = {p.name for p in study.planned()} if have_plan else set[str]()
         if planned & known:
             view = overview(study, [p for p in study.planned() if p.name in known])
@@ -291,16 +294,17 @@ def _report(command: Command, order: Order, made: Launch | None, view: Overview)
     if any(s.diagnosis and s.diagnosis.retry is not Retry.AS_IS for s in states):
         print(f"runs that ended for a reason are left to: python -m harness.resubmit {selectors} --fix")
     if made is None:
+        ended = any(s.diagnosis for s in states)
         if not unknown:
-            print(f"nothing is missing in {order.study.path}")
+            print(f"nothing {'was submitted' if ended else 'is missing'} in {order.study.path}")
         print(f"next: python -m harness.status {selectors}")
         return 1 if unknown else 0
-    began, now = order.study.plan()["code"].get("code_tree"), made.data["tree"]["code_tree"]
+    began, now = order.study.plan().code.get("code_tree"), made.data.tree["code_tree"]
     if began != now:
         print(f"the code has changed since this study began (tree {began} → {now}): these runs use it as it is now")
     where = f"pool of {order.jobs_at_once} at once" if made.local else f"Slurm, job {first_id(made)}"
     amount = f"{counted(len(order.runs), 'run')} in {counted(len(order.packs), 'job')}"
-    print(f"{amount} handed to {where}; code {made.data['tree']['code_tree']}")
+    print(f"{amount} handed to {where}; code {made.data.tree['code_tree']}")
     if made.local and "detach" not in command.flags:
         return watch_pools(order.study, [made], selectors)
     print(f"next: python -m harness.status {selectors} --watch")

@@ -64,7 +64,7 @@ def _files(study: Study, state: RunState, attempt: int) -> list[Path]:
         known = ", ".join(map(str, numbers)) or "none"
         raise ConfigError(f"--attempt {attempt}: {state.run.name} has no such attempt ({known})")
     where = state.where
-    began = not where or state.attempt.get("launch") == where.launch.id
+    began = not where or (state.attempt is not None and state.attempt.launch == where.launch.id)
     if not attempt and not began and where and where.job_id:
         return [path for path in log_files(where.launch, where.job_id) if path.is_file()]
     if not numbers:

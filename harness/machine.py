@@ -16,14 +16,16 @@ import stat
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from agent.files import RecordError, read_json
+from agent.files import RecordError
 from agent.ownership import cache_home, opened
+from agent.records import read_record
+from harness.records import PoolRecord
 from harness.study import HIDDEN, LAUNCH_ID, LAUNCHES, Launch
 
 LOCK = "lock"
 LONGEST_PATH = 2**14
+GONE = PoolRecord(pid=0, host="", beat=0.0, jobs={}, ended=0.0)
 
 
 @dataclass
@@ -75,15 +77,15 @@ class Machine:
             if _launch_named_by(folder, name) is not None:
                 os.unlink(name, dir_fd=folder)
 
-    def others(self, mine: Launch) -> dict[str, dict[str, Any]]:
+    def others(self, mine: Launch) -> dict[str, PoolRecord]:
         """Return what the other pools last wrote in their pool.json, by their launch; damaged ones are left out."""
-        found: dict[str, dict[str, Any]] = {}
+        found: dict[str, PoolRecord] = {}
         with contextlib.suppress(OSError), self.folder() as folder:
             for name in os.listdir(folder):
                 launch = None if name == mine.id else _launch_named_by(folder, name)
                 if launch is not None:
                     with contextlib.suppress(RecordError):
-                        found[name] = read_json(launch / "pool.json") or {"ended": 0.0}
+                        found[name] = read_record(launch / "pool.json", PoolRecord) or GONE
         return found
 
 

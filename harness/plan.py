@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.config import Config, ConfigError, differences, dump_yaml, from_dict, read_yaml
-from agent.files import write_bytes, write_json
+from agent.config import Config, ConfigError, config_hash, differences, dump_yaml, from_dict, read_yaml
+from agent.files import RecordError, read_plain, set_aside, write_bytes
 from agent.methods import HARMONY
 from agent.ownership import make_private
-from agent.record import plan_path, read_plan
+from agent.record import RunDir, plan_path, read_plan
+from agent.records import Plan, PlannedRun, write_record
 from harness.command import Command, comma_list, match_name, parse_seeds
 from harness.grid import Run, is_scalar, spell, typed_value
 from harness.hours import Estimate
@@ -77,8 +80,7 @@ def check_writable(runs: Path) -> None:
 
 def check_same(study: Study, runs: Iterable[Run]) -> None:
     """Raise ConfigError with the differing keys when a run's folder or plan holds another configuration."""
-    plan = read_plan(study.path)
-    hashes = {run.name: run.config_hash for run in study.planned()} if plan is not None else {}
+    hashes = {run.name: run.config_hash for run in study.planned()} if plan_path(study.path).exists() else {}
     for run in runs:
         if hashes.get(run.name) == run.config_hash:
             continue
@@ -105,31 +107,25 @@ def write_plan(
     Its `settings` are the words that shaped its first runs, which a command that launches what is missing must repeat;
     its `estimate` holds the device-hours that all its runs were expected to take when they were planned.
     """
-    plan = read_plan(study.path) or {
-        "format": FORMAT,
-        "study": study.name,
-        "grid": source,
-        "settings": settings,
-        "created": time.time(),
-        "code": dict(code),
-        "runs": [],
-        "estimate": Estimate().as_json(),
-    }
-    known = {run.name for run in study.planned()} if plan["runs"] else set[str]()
+    plan = read_plan(study.path) or Plan(
+        format=FORMAT, study=study.name, grid=source, settings=settings, created=time.time(), code=dict(code), runs=[],
+        estimate=Estimate().as_record(),
+    )  # fmt: skip
+    known = {run.name for run in study.planned()} if plan.runs else set[str]()
     fresh = [run for run in runs if run.name not in known]
     if not fresh:
         return
-    plan["runs"] += [
-        {"task": run.task, "method": run.method, "seed": run.seed, "config_hash": run.config_hash, "kind": run.kind}
+    plan.runs += [
+        PlannedRun(task=run.task, method=run.method, seed=run.seed, config_hash=run.config_hash, kind=run.kind)
         for run in fresh
     ]
-    if before := plan.get("estimate"):  # a study planned without one keeps having none
-        plan["estimate"] = (Estimate.from_json(before) + cost(fresh)).as_json()
-    write_json(plan_path(study.path), plan)
+    if plan.estimate is not None:  # a study planned without one keeps having none
+        plan.estimate = (Estimate.of(plan.estimate) + cost(fresh)).as_record()
+    write_record(plan_path(study.path), plan)
 
 
 def write_configs(study: Study, runs: Iterable[Run]) -> None:
-    """Write config.yaml into the folder of every run."""
+    """Write config.yaml into the folder of every run; one that is of another configuration is kept aside."""
     texts: dict[Config, str] = {}
     for run in runs:
         folder = study.run(run.name)
@@ -141,23 +137,72 @@ def write_configs(study: Study, runs: Iterable[Run]) -> None:
             texts[shape] = scratch.read_text(encoding="utf-8")
             scratch.unlink()
         text = re.sub(r"(?m)^seed: .*$", f"seed: {run.seed}", texts[shape])
-        text = re.sub(r"(?m)^method: .*$", f"method: {run.config.method}", text)
-        write_bytes(folder.config, text.encode(), durable=False)
+        text = re.sub(r"(?m)^method: .*$", f"method: {run.config.method}", text).encode()
+        if _is_other(folder, text, run.config_hash):
+            print(f"{folder.config}: is not the plan's; kept as {set_aside(folder.config).name}", file=sys.stderr)
+        write_bytes(folder.config, text, durable=False)
 
 
-def read_configs(study: Study, runs: Iterable[Planned]) -> list[Run]:
-    """Return planned runs with the configuration in their folders; runs without one are left out."""
-    known: dict[str, Config] = {}
+def _is_other(folder: RunDir, text: bytes, config_hash_: str) -> bool:
+    """Return whether a run's folder has a configuration that computes something else than this text, or says none."""
+    try:
+        if (old := read_plain(folder.config)) is None or old == text:
+            return False
+        return config_hash(from_dict(read_yaml(folder.config))) != config_hash_
+    except (RecordError, ConfigError):
+        return True
+
+
+def read_configs(study: Study, runs: Iterable[Planned]) -> tuple[list[Run], dict[str, str]]:
+    """Return planned runs with their configuration, and for each run that has none, by its name, why.
+
+    One that is missing, damaged or not the one that was planned is made from another run's, where the two differ in
+    task, method and seed only; the plan's hash proves it.
+    """
+    known: dict[bytes, Config] = {}
     found: list[Run] = []
+    odd: dict[str, str] = {}
     for run in runs:
-        path = study.run(run.name).config
-        if not path.is_file():
-            continue
-        text = path.read_text(encoding="utf-8")
-        shape = re.sub(r"(?m)^(seed|method): .*$", "", text)
-        if shape not in known:
-            known[shape] = from_dict(read_yaml(path))
-        method = run.key.method.partition("@")[0]
-        config = known[shape].model_copy(update={"seed": run.key.seed, "method": method})
-        found.append(Run(run.key.task, run.key.method, run.key.seed, config))
+        try:
+            config, reason = _read_config(study, run, known), "has no config.yaml"
+        except RecordError as error:
+            config, reason = None, str(error)
+        config = config or _restored(study, run, known)
+        if config is None:
+            odd[run.name] = reason
+        else:
+            found.append(config)
+    return found, odd
+
+
+def _read_config(study: Study, run: Planned, known: dict[bytes, Config]) -> Run | None:
+    """Return a run with the configuration in its folder, None without one; alike ones are parsed once."""
+    path = study.run(run.name).config
+    text = read_plain(path)
+    if text is None:
+        return None
+    shape = re.sub(rb"(?m)^(seed|method): .*$", b"", text)
+    try:
+        config = known[shape] if shape in known else from_dict(read_yaml(path))
+    except ConfigError as error:
+        raise RecordError(str(error)) from error
+    found = _with_key(config, run)
+    if found.config_hash != run.config_hash:
+        raise RecordError(f"{path}: is not the configuration that was planned ({run.config_hash})")
+    known[shape] = config
     return found
+
+
+def _restored(study: Study, run: Planned, known: dict[bytes, Config]) -> Run | None:
+    """Return a run with another one's configuration, made its own, None where that is not what was planned."""
+    for other in study.planned():
+        with contextlib.suppress(RecordError):
+            _read_config(study, other, known)
+    made = (_with_key(config, run) for config in known.values())
+    return next((found for found in made if found.config_hash == run.config_hash), None)
+
+
+def _with_key(config: Config, run: Planned) -> Run:
+    key = run.key
+    update = {"task": key.task, "seed": key.seed, "method": key.method.partition("@")[0]}
+    return Run(key.task, key.method, key.seed, config.model_copy(update=update))

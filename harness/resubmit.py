@@ -5,22 +5,24 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from agent.config import ConfigError
-from agent.files import write_json
 from agent.lease import Lease
 from agent.ownership import refuse_foreign_files
 from agent.reasons import Reason
+from agent.record import saved_steps
+from agent.records import write_record
 from harness import hours, packing, profiles, snapshot
-from harness.attempts import saved_steps
 from harness.command import Command, Flag, counted, run
 from harness.diagnose import Diagnosis, Retry
 from harness.grid import Run, parse_pack, parse_pack_mode
 from harness.launch import Order, first_id, follow_up, memory_gb, parse_jobs, recover, submit_order, tell_unknown
+from harness.mend import mend
 from harness.plan import read_configs, select
 from harness.profiles import Profile, widen
 from harness.state import RunState, State, filter_states, overview
@@ -88,29 +90,29 @@ def groups(study: Study, states: Sequence[RunState], command: Command) -> list[G
         launch = state.where.launch if state.where else last
         if launch is None:
             raise ConfigError(f"{study.path}: nothing was launched yet; python -m harness.launch grid={study.name}")
-        profile = _profile(launch.data["profile"], command)
+        profile = _profile(launch.data.profile.model_dump(), command)
         if profile.kind == "slurm":
             check_path(study.path.parent)
         code, tree = fresh or _frozen(study, launch)
-        packs = launch.data["packs"]
-        pack: int | str = max(len(p["runs"]) for p in packs)
-        mode = next((p["mode"] for p in packs if len(p["runs"]) > 1), "vmap")
+        packs = launch.data.packs
+        pack: int | str = max(len(p.runs) for p in packs)
+        mode = next((p.mode for p in packs if len(p.runs) > 1), "vmap")
         if "pack" in command.settings:
             pack = parse_pack(command.settings["pack"])
         if "pack.mode" in command.settings:
             mode = parse_pack_mode(command.settings["pack.mode"])
-        jobs = launch.data["jobs_at_once"] if "jobs" not in command.settings else None
+        jobs = launch.data.jobs_at_once if "jobs" not in command.settings else None
         jobs = jobs if profile.kind == "local" and jobs else parse_jobs(command, profile)
         key = json.dumps([profile.model_dump(mode="json"), str(code), pack, mode, jobs], sort_keys=True)
-        group = Group(profile, code, tree, launch.data["grid"], pack, mode, jobs)
+        group = Group(profile, code, tree, launch.data.grid, pack, mode, jobs)
         found.setdefault(key, group).states.append(state)
     return list(found.values())
 
 
 def _frozen(study: Study, launch: Launch) -> tuple[Path, dict[str, Any]]:
     """Return the code that a launch ran from, which moves with its study."""
-    tree = launch.data["tree"]
-    code = study.code / tree["code_tree"]
+    tree = launch.data.tree
+    code = study.code / str(tree.get("code_tree"))
     if not code.is_dir():
         raise ConfigError(f"{code}: the frozen code is gone; --new-code runs from the code as it is now")
     refuse_foreign_files(code, deep=True)
@@ -172,7 +174,7 @@ def _fix_one(state: RunState, found: Diagnosis, group: Group, run_: Run) -> tupl
     """Return profile, pack and words of the change for one reason, None when there is nothing left to change."""
     profile = group.profile
     if found.reason is Reason.GPU_OOM:
-        had = int(state.attempt.get("pack") or group.pack if group.pack != "auto" else state.attempt.get("pack") or 1)
+        had = state.attempt.pack if state.attempt else 1 if isinstance(group.pack, str) else group.pack
         if had <= 1:
             return None
         return profile, had // 2, f"pack {had} → {had // 2}"
@@ -196,8 +198,9 @@ def walltime_min(state: RunState, run_: Run, had: int) -> int:
     Never less than it had: a checkpoint may lie before the end.
     """
     status = state.status
-    started = float(state.attempt.get("started", 0.0))
-    made = status.env_steps - int(state.attempt.get("env_steps_before", 0)) if status else 0
+    started = state.attempt.started if state.attempt else 0.0
+    before = state.attempt.env_steps_before if state.attempt else 0
+    made = status.env_steps - before if status else 0
     if status is None or made <= 0 or status.heartbeat <= started:
         return had * 2
     left = run_.config.run.steps - status.env_steps
@@ -231,8 +234,8 @@ def _plan_and_submit(
     take, left = choose(view.runs, command)
     if lease is not None:
         study.refuse_foreign(state.run.name for state in take)
-    by_name = {r.name: r for r in read_configs(study, [state.run for state in take])}
-    missing = [state.run.name for state in take if state.run.name not in by_name]
+    configured, odd = read_configs(study, [state.run for state in take])
+    by_name = {r.name: r for r in configured}
     take = [state for state in take if state.run.name in by_name]
     planned, fixes = groups(study, take, command) if take else [], list[Fix]()
     if "fix" in command.flags:
@@ -245,12 +248,12 @@ def _plan_and_submit(
         print(f"fix: {words} ({counted(count, 'run')})")
     for line in ends(left):
         print(f"left: {line}")
-    if missing:
-        print(f"left: {len(missing)} runs that were never launched; python -m harness.launch {selectors}")
+    for reason, count in Counter(odd.values()).items():
+        print(f"left: {counted(count, 'run')}: {reason}; python -m harness.launch {selectors} writes it")
     launches = [_submit(study, group, by_name, lease) for group in planned]
     if not planned and not unknown:
         print("nothing to resubmit" + (": everything left needs its cause removed, then --new-code" if left else ""))
-    return (1 if left or unknown else 0), [launch for launch in launches if launch is not None]
+    return (1 if left or unknown or odd else 0), [launch for launch in launches if launch is not None]
 
 
 def _counted(fixes: Sequence[Fix]) -> list[tuple[str, int]]:
@@ -267,9 +270,12 @@ def _submit(study: Study, group: Group, by_name: dict[str, Run], lease: Lease | 
     print(f"{counted(len(runs), 'run')} in {counted(len(packs), 'job')} {verb} resubmitted ({where})")
     for state in group.states[:5]:
         print(f"  {state.run.name}: was {state.label}; {_from_where(study, state)}")
+    if lease is not None:
+        check_held(lease)
+    for state in group.states:
+        mend(study.run(state.run.name), state.run.config_hash, really=lease is not None)
     if lease is None:
         return None
-    check_held(lease)
     for state in group.states:
         close_attempt(study, state)
     made = submit_order(order, group.grid, group.code, group.tree, lease)
@@ -284,21 +290,21 @@ def _from_where(study: Study, state: RunState) -> str:
 
 def close_attempt(study: Study, state: RunState) -> None:
     """Record the end of an attempt that nobody saw, before the next one overwrites what is known of it."""
-    record = dict(state.attempt)
-    if "started" not in record or "ended" in record or state.diagnosis is None:
+    record = state.attempt
+    if record is None or record.ended is not None or state.diagnosis is None:
         return
-    folder = study.run(state.run.name).attempts / str(record["attempt"])
+    folder = study.run(state.run.name).attempts / str(record.attempt)
     seconds, lost = hours.unclosed(study.run(state.run.name), record)
-    record |= {
-        "ended": float(record["started"]) + seconds,
+    end = {
+        "ended": record.started + seconds,
         "exit_code": None,
         "reason": str(state.diagnosis.reason),
         "message": state.diagnosis.message,
-        "device_seconds": seconds / max(1, int(record.get("pack", 1))),
-        "gpu_seconds": seconds * int(record.get("gpus", 0)) / max(1, int(record.get("pack", 1))),
+        "device_seconds": seconds / record.pack,
+        "gpu_seconds": seconds * record.gpus / record.pack,
         "lost_s": lost,
     }
-    write_json(folder / "attempt.json", record, durable=False)
+    write_record(folder / "attempt.json", record.model_copy(update=end), durable=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
-from agent.files import RecordError, read_json
-from agent.lease import lease_holder, process_gone
+from agent.files import RecordError
+from agent.lease import is_held, lease_holder
 from agent.reasons import Reason
-from agent.record import RunDir, Status, read_status
+from agent.record import STALE_AFTER_S, RunDir
+from agent.records import AttemptRecord, Status
 from harness import pool, slurm
-from harness.attempts import STOPPED_CODE, broke, latest
+from harness.answer import answered_at, note_answer
+from harness.attempts import STOPPED_CODE, broke
 from harness.diagnose import Diagnosis, Evidence, diagnose
 from harness.failure_texts import read_tail
+from harness.reading import Reading, read_run
+from harness.records import PoolJob, PoolRecord
 from harness.slurm import Job, Phase, Snapshot, Ticket
-from harness.study import Launch, Planned, Study
+from harness.study import Launch, Lost, Planned, Study
 
-STALE_S = 300.0
+SILENT = "Slurm did not say"
 STALE_WHEN_ENDED_S = 60.0  # of a lease whose job Slurm calls ended
 SUBMITTING_S = 600.0
 FULL_BYTES = 64 * 1024
@@ -59,7 +63,7 @@ class RunState:
     state: State
     status: Status | None = None
     where: Where | None = None
-    attempt: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    attempt: AttemptRecord | None = None
     diagnosis: Diagnosis | None = None
     note: str = ""
 
@@ -85,10 +89,10 @@ class RunState:
     def worked(self) -> tuple[int, float]:
         """Environment steps and seconds of its last attempt, whatever it spent them on; 0 where they are not known."""
         status = self.status or NO_STATUS
-        known = self.attempt or status.attempt <= 1
+        known = self.attempt is not None or status.attempt <= 1
         if self.state not in (State.RUNNING, State.DONE) or not known or status.heartbeat <= status.started:
             return 0, 0.0
-        made = status.env_steps - int(self.attempt.get("env_steps_before", 0))
+        made = status.env_steps - (self.attempt.env_steps_before if self.attempt else 0)
         return max(0, made), status.heartbeat - status.started  # less than 0 while it repeats what a crash has lost
 
     @property
@@ -100,30 +104,35 @@ class RunState:
 
 @dataclass(frozen=True)
 class Overview:
-    """All asked runs, and how fresh Slurm's part of it is."""
+    """All asked runs, how fresh Slurm's part of it is, and when that was known.
+
+    `answered` is when Slurm last answered in full, unix seconds, None where nobody knows.
+    """
 
     runs: list[RunState]
     snapshot: Snapshot | None = None
+    answered: float | None = None
 
     @property
     def warning(self) -> str | None:
-        """A sentence when Slurm did not answer: the jobs' last known states are shown."""
+        """A sentence when Slurm did not answer: how old its last answer is."""
         if self.snapshot is None or self.snapshot.error is None:
             return None
-        age = self.snapshot.age_s(time.time()) if self.snapshot.jobs else 0.0
-        known = f"; what is shown was known {age:.0f} s ago" if age >= 1 else ""
-        return f"Slurm did not answer ({self.snapshot.error}){known}"
+        last = "it has not answered for this study yet"
+        if self.answered is not None:
+            last = f"its last answer is {max(0.0, time.time() - self.answered):.0f} s old"
+        return f"Slurm did not answer ({self.snapshot.error}); {last}"
 
 
 def tickets(launch: Launch) -> dict[str, Ticket]:
     """Return what tells a launch's jobs from others that had or will have their ids."""
     found: dict[str, Ticket] = {}
     for array in launch.arrays:
-        for number in array["numbers"]:
+        for number in array.numbers:
             job_id = launch.jobs.get(number)
             if job_id is None:  # its submission failed, or was interrupted
                 continue
-            found[job_id] = Ticket(job_id, array["name"], float(array["submitted"]))
+            found[job_id] = Ticket(job_id, array.name, array.submitted)
     return found
 
 
@@ -133,31 +142,61 @@ def overview(study: Study, runs: Sequence[Planned] | None = None, last: Snapshot
     latest: dict[str, Where] = {}
     for launch in study.launches():
         handed_over = launch.local or _submitting(launch)
-        submitted = {number for array in launch.arrays for number in array["numbers"]}
+        submitted = {number for array in launch.arrays for number in array.numbers}
         for number, names in enumerate(launch.packs):
             where = Where(launch, number, launch.jobs.get(number))
             latest |= {n: where for n in names if handed_over or number in submitted or n not in latest}
-    unfinished = [run for run in planned if not study.run(run.name).result.is_file()]
+    lost = study.lost_launches()
+    readings = {run.name: read_run(study.run(run.name), run.config_hash) for run in planned}
+    unfinished = [run for run in planned if readings[run.name].result is None]
     asked = {w.launch.id: w.launch for run in unfinished if (w := latest.get(run.name)) and not w.launch.local}
     launches = [asked[id_] for id_ in sorted(asked)]  # of two jobs with one id Slurm has the later one
     wanted = {id_: ticket for launch in launches for id_, ticket in tickets(launch).items()}
     needed = {w.job_id for run in unfinished if (w := latest.get(run.name)) and w.job_id}
     open_jobs = [ticket for id_, ticket in wanted.items() if id_ in needed]
     snapshot = slurm.query(open_jobs, last) if open_jobs else None
-    pools = {w.launch.id: _pool(w.launch) for w in latest.values() if w.launch.local}
-    open_names = {run.name for run in unfinished}
+    pools = {w.launch.id: pool.read_pool(w.launch.folder) for w in latest.values() if w.launch.local}
     found: list[RunState] = []
     for run in planned:
-        folder, where = study.run(run.name), latest.get(run.name)
-        if run.name not in open_names:
-            found.append(RunState(run, State.DONE, where=where, status=_status(folder)[0]))
+        reading, where = readings[run.name], latest.get(run.name)
+        if reading.result is not None:
+            state = RunState(run, State.DONE, reading.status, where, note=reading.damage)
+        elif reason := _lost(run, where, lost):
+            held = is_held(reading.run)
+            state = RunState(run, State.RUNNING if held else State.UNKNOWN, reading.status, where, note=reason)
         elif where is None:
-            found.append(_without_job(run, folder))
+            state = _without_job(run, reading)
         elif where.launch.local:
-            found.append(_local(run, folder, where, pools[where.launch.id]))
+            state = _local(run, reading, where, pools[where.launch.id])
         else:
-            found.append(_on_slurm(run, folder, where, snapshot))
-    return Overview(found, snapshot)
+            state = _on_slurm(run, reading, where, snapshot)
+        found.append(_named(state, reading))
+    answered = _answered(study, snapshot) if snapshot else None
+    return Overview(found, snapshot, answered)
+
+
+def _answered(study: Study, snapshot: Snapshot) -> float | None:
+    """Return when Slurm last answered, keeping it for the next command."""
+    if snapshot.error is None:
+        note_answer(study.hidden, snapshot.time)
+        return snapshot.time
+    return answered_at(study.hidden)
+
+
+def _lost(run: Planned, where: Where | None, lost: Sequence[Lost]) -> str:
+    """Return why it is not known which job has a run, "" where it is."""
+    after = where.launch.id if where else ""
+    return next((launch.reason for launch in lost if launch.has(run.name, after)), "")
+
+
+def _named(state: RunState, reading: Reading) -> RunState:
+    """Return the state with a damaged file of the run named in it: as its end where it has ended or never began."""
+    if not reading.damage or state.state is State.DONE:
+        return state
+    if state.live:
+        return replace(state, note=reading.damage if state.note in ("", "starting") else state.note)
+    words = f"{reading.damage}; resubmit keeps it aside and goes on"
+    return replace(state, state=State.ENDED, diagnosis=Diagnosis(Reason.DAMAGED, words, fingerprint=reading.damage))
 
 
 def job_of(where: Where, snapshot: Snapshot | None) -> Job | None:
@@ -166,102 +205,80 @@ def job_of(where: Where, snapshot: Snapshot | None) -> Job | None:
     Where a later launch has a job of the same id, because ids have started again since, ours is gone.
     """
     job = snapshot.jobs.get(where.job_id or "") if snapshot else None
-    if job is None or job.ticket.name.startswith(f"{where.launch.data['name']}-"):
+    if job is None or job.ticket.name.startswith(f"{where.launch.data.name}-"):
         return job
     return Job(job.ticket, Phase.GONE)
 
 
-def _pool(launch: Launch) -> dict[str, Any] | None:
-    try:
-        return read_json(launch.folder / "pool.json")
-    except RecordError:
-        return None
-
-
-def _status(folder: RunDir) -> tuple[Status | None, str]:
-    try:
-        return read_status(folder), ""
-    except RecordError as error:
-        return None, str(error)
-
-
-def _held(folder: RunDir, stale_s: float = STALE_S) -> bool:
-    """Return whether a living process holds the run."""
-    try:
-        holder = lease_holder(folder)
-    except RecordError:
-        return False
-    return holder is not None and holder[1] < stale_s and not process_gone(holder[0])
-
-
-def _without_job(run: Planned, folder: RunDir) -> RunState:
+def _without_job(run: Planned, reading: Reading) -> RunState:
     """The state of a run that no launch has: planned only, or trained by hand."""
-    status, note = _status(folder)
-    if _held(folder):
-        return RunState(run, State.RUNNING, status, note=note)
-    if status is None or not folder.attempt_numbers():
-        return RunState(run, State.PLANNED, status, note=note)
-    return _ended(run, folder, None, None, status, note)
+    if is_held(reading.run):
+        return RunState(run, State.RUNNING, reading.status)
+    if reading.status is None or not reading.number:
+        return RunState(run, State.PLANNED, reading.status)
+    return _ended(run, reading, None, None)
 
 
-def _local(run: Planned, folder: RunDir, where: Where, state: dict[str, Any] | None) -> RunState:
-    status, note = _status(folder)
-    attempt = latest(folder)
-    ours = attempt.get("launch") == where.launch.id
-    job = (state or {}).get("jobs", {}).get(str(where.number), {})
-    where = Where(where.launch, where.number, job.get("job_id"))
-    if _held(folder):
-        return RunState(run, State.RUNNING, status, where, attempt, note=note)
-    alive = pool.is_alive(state) if state else time.time() - where.launch.data["created"] < 60
-    if alive and job.get("state", "queued") == "queued":
-        full = f"other pools have jobs running here: {others}" if (others := (state or {}).get("others", 0)) else ""
-        return RunState(run, State.QUEUED, status, where, attempt, note=note or full)
-    if alive and job.get("state") == "running" and not (ours and "ended" in attempt):
-        return RunState(run, State.RUNNING, status, where, attempt, note=note or "starting")
-    begun = ours or job.get("state") == "ended"
-    if not begun and run.name not in where.launch.cancelled(where.number):
-        left = job.get("state") == "left"
-        words = "its pool was stopped before it began" if left else "its pool is gone"
-        diagnosis = Diagnosis(Reason.STOPPED if left else Reason.LOST, words)
-        return RunState(run, State.ENDED, status, where, attempt, diagnosis, note)
-    return _ended(run, folder, where, None, status, note)
+def _local(run: Planned, reading: Reading, where: Where, state: PoolRecord | None) -> RunState:
+    status, attempt = reading.status, reading.attempt
+    ours = attempt is not None and attempt.launch == where.launch.id
+    job = state.jobs.get(where.number) if state else None
+    job = job or PoolJob(state="queued")
+    where = Where(where.launch, where.number, job.job_id)
+    if is_held(reading.run):
+        return RunState(run, State.RUNNING, status, where, attempt)
+    alive = pool.is_alive(state) if state else pool.may_live(where.launch)
+    if alive and job.state == "queued":
+        full = f"other pools have jobs running here: {state.others}" if state and state.others else ""
+        return RunState(run, State.QUEUED, status, where, attempt, note=full)
+    if alive and job.state == "running" and not (ours and attempt and attempt.ended is not None):
+        return RunState(run, State.RUNNING, status, where, attempt, note="starting")
+    begun = ours or job.state == "ended"
+    if not begun and run.name not in _cancelled(where):
+        told = job.state == "left" or (state is not None and state.stopping is not None)
+        words = "its pool was stopped before it began" if told else "its pool is gone"
+        diagnosis = Diagnosis(Reason.STOPPED if told else Reason.LOST, words)
+        return RunState(run, State.ENDED, status, where, attempt, diagnosis)
+    return _ended(run, reading, where, None, state)
 
 
-def _on_slurm(run: Planned, folder: RunDir, where: Where, snapshot: Snapshot | None) -> RunState:
-    status, note = _status(folder)
-    attempt = latest(folder)
+def _on_slurm(run: Planned, reading: Reading, where: Where, snapshot: Snapshot | None) -> RunState:
+    status, attempt = reading.status, reading.attempt
     if where.job_id is None:
         fresh = _submitting(where.launch)
         state = State.QUEUED if fresh else State.PLANNED
-        return RunState(
-            run, state, status, where, attempt, note="being submitted" if fresh else "its submission did not finish"
-        )
+        note = "being submitted" if fresh else "its submission did not finish"
+        return RunState(run, state, status, where, attempt, note=note)
     job = job_of(where, snapshot)
     phase = job.phase if job else Phase.UNKNOWN
-    ours = attempt.get("launch") == where.launch.id and attempt.get("restart", 0) >= (job.restarts if job else 0)
+    ours = attempt is not None and attempt.launch == where.launch.id and attempt.restart >= (job.restarts if job else 0)
     if broke(attempt, where.launch.id):  # its job may go on with others, or be requeued for them
-        return _ended(run, folder, where, job, status, note)
+        return _ended(run, reading, where, job)
     if phase is Phase.WAITING:
-        return RunState(run, State.QUEUED, status, where, attempt, note=note or _why_waiting(job))
-    if phase is Phase.RUNNING and not (ours and "ended" in attempt):
-        return RunState(run, State.RUNNING, status, where, attempt, note=note or ("" if ours else "starting"))
-    if _held(folder, STALE_WHEN_ENDED_S if phase in (Phase.ENDED, Phase.GONE) else STALE_S):
-        return RunState(run, State.RUNNING, status, where, attempt, note=note)
+        return RunState(run, State.QUEUED, status, where, attempt, note=_why_waiting(job))
+    if phase is Phase.RUNNING and not (ours and attempt and attempt.ended is not None):
+        return RunState(run, State.RUNNING, status, where, attempt, note="" if ours else "starting")
+    if is_held(reading.run, STALE_WHEN_ENDED_S if phase in (Phase.ENDED, Phase.GONE) else STALE_AFTER_S):
+        return RunState(run, State.RUNNING, status, where, attempt)
     if phase is Phase.UNKNOWN:
-        return RunState(run, State.UNKNOWN, status, where, attempt, note=note or "Slurm did not say")
-    return _ended(run, folder, where, job, status, note)
+        return RunState(run, State.UNKNOWN, status, where, attempt, note=SILENT)
+    return _ended(run, reading, where, job)
+
+
+def _cancelled(where: Where) -> set[str]:
+    """Return the runs of a job that were asked to stop; of a request that cannot be read, none."""
+    with contextlib.suppress(RecordError):
+        return where.launch.cancelled(where.number)
+    return set()
 
 
 def _submitting(launch: Launch) -> bool:
     """Return whether another command holds the study, so that what has no job yet may get one at this moment."""
-    if time.time() - launch.data["created"] >= SUBMITTING_S:
+    if time.time() - launch.data.created >= SUBMITTING_S:
         return False
     hidden = RunDir(launch.folder.parents[1])
-    try:
-        holder = lease_holder(hidden)
-    except RecordError:
-        return False
-    return _held(hidden) and holder is not None and holder[0].get("pid") != os.getpid()
+    found = lease_holder(hidden)
+    return is_held(hidden) and found is not None and (found[0] is None or found[0].pid != os.getpid())
 
 
 def _why_waiting(job: Job | None) -> str:
@@ -269,35 +286,46 @@ def _why_waiting(job: Job | None) -> str:
 
 
 def _ended(
-    run: Planned, folder: RunDir, where: Where | None, job: Job | None, status: Status | None, note: str
+    run: Planned, reading: Reading, where: Where | None, job: Job | None, state: PoolRecord | None = None
 ) -> RunState:
     """The state of an unfinished run that nothing works on, with the reason; planned anew where its folder is gone."""
+    folder, status, attempt = reading.run, reading.status, reading.attempt
     if not folder.path.is_dir():
         return RunState(run, State.PLANNED, None, note="its folder was removed")
-    attempt = latest(folder)
-    ours = where is None or attempt.get("launch") == where.launch.id
-    if where and run.name in where.launch.cancelled(where.number):
+    ours = where is None or (attempt is not None and attempt.launch == where.launch.id)
+    mine = attempt if ours else None
+    if where and run.name in _cancelled(where):
         diagnosis = Diagnosis(Reason.CANCELLED, "cancelled on request")
-        return RunState(run, State.ENDED, status, where, attempt, diagnosis, note)
-    said = status if status and ours and status.attempt == attempt.get("attempt") else None
+        return RunState(run, State.ENDED, status, where, attempt, diagnosis)
+    said = status if status and ours and status.attempt == reading.number else None
     if said is not None and said.state == "running":
         said = None  # it was killed before it could say more
     stopped = said is not None and said.state == "stopped"  # whatever became of the others in its process
+    seen = state.jobs.get(where.number) if state and where else None
     evidence = Evidence(
-        began=bool(attempt) and ours,
-        exit_code=STOPPED_CODE if stopped else attempt.get("exit_code") if ours else None,
-        ended=attempt.get("ended") if ours else None,
-        asked=bool(attempt.get("asked_to_stop")),
+        began=mine is not None,
+        exit_code=STOPPED_CODE if stopped else mine.exit_code if mine else seen.exit_code if seen else None,
+        ended=mine.ended if mine else None,
+        asked=bool(mine and mine.asked_to_stop) or _told_to_stop(state, seen, mine),
         reason=said.reason if said else None,
         message=said.message if said else None,
-        stderr=read_tail(folder.attempts / str(attempt.get("attempt", 0)) / "stderr.log") if ours else "",
+        stderr=read_tail(folder.attempts / str(reading.number) / "stderr.log") if ours else "",
         job_log=_job_log(where),
-        on_gpu=bool(where and where.launch.data["profile"].get("gpus")),
-        started=attempt.get("started"),
+        on_gpu=bool(where and where.launch.data.profile.gpus),
+        started=attempt.started if attempt else None,
         disk_full=_disk_full(folder.path),
+        folder=str(folder.path),
         job=job,
     )
-    return RunState(run, State.ENDED, status, where, attempt, diagnose(evidence), note)
+    return RunState(run, State.ENDED, status, where, attempt, diagnose(evidence))
+
+
+def _told_to_stop(state: PoolRecord | None, job: PoolJob | None, attempt: AttemptRecord | None) -> bool:
+    """Return whether a pool had been told to stop when a run of it ended, or before it began."""
+    if state is None or state.stopping is None:
+        return False
+    ended = (attempt.ended if attempt else None) or (job.ended if job else None)
+    return ended is None or ended >= state.stopping
 
 
 def _disk_full(path: Path) -> bool:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from agent.config import ConfigError, nearest
-from agent.files import RecordError
 from agent.lease import lease_holder
 from harness import hours
 from harness.command import Command, Flag, run
@@ -47,7 +46,7 @@ def status(command: Command) -> int:
     if "watch" in command.flags and "json" not in command.flags:
         view = _watch(study, command, view)
     states = filter_states(view.runs, words) if words else view.runs
-    view = Overview(states, view.snapshot)
+    view = replace(view, runs=states)
     total = hours.spent([study.run(s.run.name) for s in states], {s.run.name: s for s in states})
     if "json" in command.flags:
         print(json.dumps(as_json(study, view, total), indent=1))
@@ -84,7 +83,7 @@ def _print(study: Study, view: Overview, total: hours.Spent, command: Command) -
 
 
 def _on_gpu(states: Sequence[RunState]) -> bool:
-    return any(state.where and state.where.launch.data["profile"].get("gpus") for state in states)
+    return any(state.where and state.where.launch.data.profile.gpus for state in states)
 
 
 def as_json(study: Study, view: Overview, total: hours.Spent) -> dict[str, Any]:
@@ -95,18 +94,19 @@ def as_json(study: Study, view: Overview, total: hours.Spent) -> dict[str, Any]:
         "hours": {"spent": total.hours, "wasted": dict(total.wasted), "gpu": _on_gpu(view.runs)},
         "slurm": None
         if view.snapshot is None
-        else {"time": view.snapshot.time, "error": view.snapshot.error, "accounting": view.snapshot.accounting},
+        else {
+            "time": view.snapshot.time,
+            "error": view.snapshot.error,
+            "answered": view.answered,
+            "accounting": view.snapshot.accounting,
+        },
     }
 
 
 def _run_json(study: Study, state: RunState) -> dict[str, Any]:
     key, status_ = state.run.key, state.status
-    age = None
-    try:
-        holder = lease_holder(study.run(state.run.name))
-        age = holder[1] if holder else None
-    except RecordError:
-        pass
+    holder = lease_holder(study.run(state.run.name))
+    age = max(0.0, holder[1]) if holder else None
     return {
         **asdict(key),
         "folder": str(study.run(state.run.name).path),
@@ -121,7 +121,7 @@ def _run_json(study: Study, state: RunState) -> dict[str, Any]:
         "heartbeat_age_s": age if state.state is State.RUNNING else None,
         "job_id": state.where.job_id if state.where else None,
         "launch": state.where.launch.id if state.where else None,
-        "attempt": state.attempt.get("attempt"),
+        "attempt": state.attempt.attempt if state.attempt else None,
     }
 
 

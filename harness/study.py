@@ -3,6 +3,7 @@
 Below the study, beside the run folders and hidden from the reports::
 
     .harness/lease.json          the one command that is submitting at this moment
+    .harness/answer.json         when Slurm last answered
     .harness/code/TREE/          frozen copies of the code
     .harness/launches/ID/        one per launch or resubmission
         launch.json              its jobs' runs and profile, written before anything is submitted
@@ -16,6 +17,7 @@ Below the study, beside the run folders and hidden from the reports::
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import secrets
 import time
@@ -23,20 +25,26 @@ from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from agent.config import ConfigError, nearest
-from agent.files import RecordError, read_json, write_json
+from agent.files import RecordError
 from agent.lease import Lease
 from agent.ownership import make_private, refuse_foreign, refuse_foreign_files, refuse_foreign_run, refuse_swappable
 from agent.record import RunDir, RunKey, plan_path, read_plan, safe_name
+from agent.records import Plan, read_record, write_record
 from harness.command import Command, SubmissionError
 from harness.grid_file import grid_path
+from harness.records import ArrayRecord, CancelRecord, JobsRecord, LaunchRecord, PackRecord
 
 HIDDEN = ".harness"
 LAUNCHES = "launches"
 LAUNCH_ID = re.compile(r"\d{4,}-\d{8}-\d{6}-[0-9a-f]{6}")
 LOCK_WAIT_S = 120.0
+LOST_WORDS = (
+    "which jobs it has is not known, so its runs are not submitted again: see that none of them is left "
+    "(squeue --me, or the pool's process), then remove"
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,7 @@ class Launch:
     """One launch or resubmission: which jobs it made, of which runs."""
 
     folder: Path
-    data: dict[str, Any]
+    data: LaunchRecord
 
     @property
     def id(self) -> str:
@@ -67,26 +75,27 @@ class Launch:
     @property
     def packs(self) -> list[list[str]]:
         """The names of each job's runs."""
-        return [list(pack["runs"]) for pack in self.data["packs"]]
+        return [pack.runs for pack in self.data.packs]
 
     @property
     def local(self) -> bool:
         """Whether its jobs run in a pool on one machine."""
-        return self.data["profile"]["kind"] == "local"
-
-    @cached_property
-    def jobs(self) -> dict[int, str]:
-        """The cluster's ids of its jobs, by their number; empty while they are being submitted."""
-        return {int(number): str(job) for number, job in self._submitted.get("jobs", {}).items()}
+        return self.data.profile.kind == "local"
 
     @property
-    def arrays(self) -> list[dict[str, Any]]:
+    def jobs(self) -> dict[int, str]:
+        """The cluster's ids of its jobs, by their number; empty while they are being submitted."""
+        return self.submitted.jobs
+
+    @property
+    def arrays(self) -> list[ArrayRecord]:
         """What was handed to sbatch: names, times and job numbers, also where it is in doubt whether Slurm took it."""
-        return list(self._submitted.get("arrays", []))
+        return self.submitted.arrays
 
     @cached_property
-    def _submitted(self) -> dict[str, Any]:
-        return read_json(self.folder / "jobs.json") or {}
+    def submitted(self) -> JobsRecord:
+        """What jobs.json says; RecordError when it is damaged."""
+        return read_record(self.folder / "jobs.json", JobsRecord) or JobsRecord(jobs={}, arrays=[])
 
     def pack_file(self, number: int) -> Path:
         """The file that tells the worker of a job what to do."""
@@ -97,8 +106,27 @@ class Launch:
         return self.folder / "cancel" / f"{number:04d}.json"
 
     def cancelled(self, number: int) -> set[str]:
-        """The runs of a job that were asked to stop."""
-        return set((read_json(self.cancel_file(number)) or {}).get("runs", []))
+        """The runs of a job that were asked to stop; RecordError when the request is damaged."""
+        return cancelled_in(self.cancel_file(number))
+
+
+def cancelled_in(path: Path) -> set[str]:
+    """Return the runs that a request asks to stop, none without one; RecordError when it is damaged."""
+    request = read_record(path, CancelRecord)
+    return set(request.runs) if request else set()
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A launch with damaged files, so that its jobs are not known; `runs` is None where its runs are not either."""
+
+    id: str
+    reason: str
+    runs: frozenset[str] | None = None
+
+    def has(self, name: str, after: str) -> bool:
+        """Return whether it may have taken over a run from the launch `after` ("" for none)."""
+        return self.id > after and (self.runs is None or name in self.runs)
 
 
 @dataclass(frozen=True)
@@ -127,31 +155,44 @@ class Study:
         """The folder of the run `TASK/METHOD/seed-K`."""
         return RunDir(self.path / name)
 
-    def plan(self) -> dict[str, Any]:
-        """Return the plan; ConfigError with the command that makes one when there is none."""
-        plan = read_plan(self.path)
+    def plan(self) -> Plan:
+        """Return the plan; ConfigError when it is damaged, with the command that makes one when there is none."""
+        try:
+            plan = read_plan(self.path)
+        except RecordError as error:
+            raise ConfigError(str(error)) from error
         if plan is None:
             raise ConfigError(_no_study(self.path, self.grid or self.name))
         return plan
 
     def planned(self) -> list[Planned]:
         """Return the plan's runs in the order they were planned."""
-        found: list[Planned] = []
-        for row in cast("list[dict[str, Any]]", self.plan()["runs"]):
-            key = RunKey(str(row["task"]), str(row["method"]), int(row["seed"]))
-            key.folder(self.path)
-            found.append(Planned(key, str(row["config_hash"])))
-        return found
+        return [Planned(RunKey(row.task, row.method, row.seed), row.config_hash) for row in self.plan().runs]
 
     def launches(self) -> list[Launch]:
-        """Return the launches made so far, oldest first."""
+        """Return the launches made so far whose files are sound, oldest first."""
+        return [found for found in self._launches() if isinstance(found, Launch)]
+
+    def lost_launches(self) -> list[Lost]:
+        """Return the launches whose files are damaged."""
+        return [found for found in self._launches() if isinstance(found, Lost)]
+
+    def _launches(self) -> Generator[Launch | Lost]:
         folder = self.hidden / LAUNCHES
-        found: list[Launch] = []
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            data = read_json(path / "launch.json")
-            if data is not None:
-                found.append(Launch(path, data))
-        return found
+            runs = None
+            try:
+                data = read_record(path / "launch.json", LaunchRecord)
+                if data is None:
+                    if any((path / name).exists() for name in ("jobs.json", "pool.json")):
+                        raise RecordError(f"{path / 'launch.json'} is gone")
+                    continue  # its command ended before it was written, and nothing was submitted
+                launch = Launch(path, data)
+                runs = frozenset(name for names in launch.packs for name in names)
+                _ = launch.submitted
+                yield launch
+            except RecordError as error:
+                yield Lost(path.name, f"{error}; {LOST_WORDS} {path}", runs)
 
     def refuse_foreign(self, runs: Iterable[str] = ()) -> None:
         """Raise ForeignError when others may have put there what the harness, or a job of these runs, would load."""
@@ -225,7 +266,7 @@ def study_of(command: Command) -> Study:
     except RecordError as error:
         raise ConfigError(str(error)) from error
     study = Study(runs_folder(command) / name, command.settings.get("grid", ""))
-    if "grid" in command.settings and read_plan(study.path) is None:
+    if "grid" in command.settings and not plan_path(study.path).exists():
         grid_path(command.settings["grid"])  # a mistyped grid is better told as such
     return study
 
@@ -233,18 +274,25 @@ def study_of(command: Command) -> Study:
 def new_launch(study: Study, data: dict[str, Any]) -> Launch:
     """Write a launch, private to the user, with a pack file for each of its jobs; nothing is submitted yet."""
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    number = len(study.launches())
-    folder = study.hidden / LAUNCHES / f"{number:04d}-{stamp}-{secrets.token_hex(3)}"
+    launches = study.hidden / LAUNCHES
+    names = os.listdir(launches) if launches.is_dir() else []
+    number = max((int(name.split("-")[0]) + 1 for name in names if LAUNCH_ID.fullmatch(name)), default=0)
+    folder = launches / f"{number:04d}-{stamp}-{secrets.token_hex(3)}"
     folder.parent.mkdir(mode=0o700, exist_ok=True)
     folder.mkdir(mode=0o700)
     for name in ("packs", "cancel", "submitit"):
         (folder / name).mkdir(mode=0o700)
     name = re.sub(r"[^A-Za-z0-9._-]", "_", study.name)[:60]  # squeue takes a comma for a list of names
-    launch = Launch(folder, {**data, "id": folder.name, "name": f"hb-{name}-{folder.name}", "created": time.time()})
-    for index, pack in enumerate(launch.data["packs"]):
-        common = {key: launch.data[key] for key in ("code", "profile")}
-        write_json(
-            launch.pack_file(index), {**common, **pack, "number": index, "job_name": launch.data["name"]}, durable=False
+    data = {**data, "id": folder.name, "name": f"hb-{name}-{folder.name}", "created": time.time()}
+    launch = Launch(folder, LaunchRecord(**data))
+    for index, pack in enumerate(launch.data.packs):
+        whole = PackRecord(
+            **pack.model_dump(),
+            number=index,
+            job_name=launch.data.name,
+            code=launch.data.code,
+            profile=launch.data.profile,
         )
-    write_json(folder / "launch.json", launch.data)
+        write_record(launch.pack_file(index), whole, durable=False)
+    write_record(folder / "launch.json", launch.data)
     return launch

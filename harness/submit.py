@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -18,13 +19,14 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from agent.config import ConfigError
-from agent.files import read_json, write_json
 from agent.lease import Lease
 from agent.ownership import refuse_foreign
+from agent.records import write_record
 from harness import slurm
 from harness.command import SubmissionError
 from harness.jobenv import CPUS
 from harness.profiles import Profile
+from harness.records import ArrayRecord, JobsRecord
 from harness.study import Launch, check_held
 from harness.worker import run_pack
 
@@ -41,6 +43,7 @@ class LocalJob(Protocol):
     """The part of submitit's local job that the pool uses."""
 
     job_id: str
+    _process: subprocess.Popen[bytes]
 
     def done(self) -> bool:
         """Return whether its process has ended."""
@@ -86,8 +89,8 @@ def _executor(launch: Launch, profile: Profile, name: str, jobs: int) -> Any:
     python = f"exec {shlex.quote(sys.executable)}"
     executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_python=python)
     options = parameters(profile, name, jobs)
-    setup = [*profile.setup, f"cd {shlex.quote(launch.data['code'])}"]
-    setup.append(f"export PYTHONPATH={shlex.quote(launch.data['code'])}${{PYTHONPATH:+:$PYTHONPATH}}")
+    setup = [*profile.setup, f"cd {shlex.quote(launch.data.code)}"]
+    setup.append(f"export PYTHONPATH={shlex.quote(launch.data.code)}${{PYTHONPATH:+:$PYTHONPATH}}")
     executor.update_parameters(  # pyright: ignore[reportUnknownMemberType]
         name=name,
         timeout_min=profile.walltime_min,
@@ -121,12 +124,12 @@ def submit(launch: Launch, profile: Profile, lease: Lease) -> dict[int, str]:
     except slurm.SlurmError as error:
         raise SubmissionError(f"nothing was submitted: {error}") from error
     jobs: dict[int, str] = {}
-    arrays: list[dict[str, Any]] = []
+    arrays: list[ArrayRecord] = []
     for first in range(0, len(numbers), largest):
         chunk = numbers[first : first + largest]
-        name = f"{launch.data['name']}-{len(arrays)}"
+        name = f"{launch.data.name}-{len(arrays)}"
         check_held(lease)
-        arrays.append({"name": name, "submitted": time.time(), "numbers": chunk})
+        arrays.append(ArrayRecord(name=name, submitted=time.time(), numbers=chunk))
         write_jobs(launch, jobs, arrays)  # first its name, by which it can be found should this process die here
         try:
             ids = _submit_array(launch, profile, name, chunk, lease)
@@ -144,21 +147,20 @@ def find_lost(launch: Launch) -> None:
 
     Raises: SubmissionError when Slurm cannot be asked.
     """
-    body = read_json(launch.folder / "jobs.json") or {"jobs": {}, "arrays": []}
-    jobs, arrays = dict(launch.jobs), list(body["arrays"])
-    for array in [a for a in arrays if not set(a["numbers"]) <= set(jobs)]:
-        paths = [str(launch.pack_file(number)) for number in array["numbers"]]
-        ids = _find(launch, array["name"], paths, "its submission was interrupted")
+    jobs, arrays = dict(launch.jobs), list(launch.arrays)
+    for array in [a for a in arrays if not set(a.numbers) <= set(jobs)]:
+        paths = [str(launch.pack_file(number)) for number in array.numbers]
+        ids = _find(launch, array.name, paths, "its submission was interrupted")
         if ids is None:
             arrays.remove(array)
         else:
-            jobs |= dict(zip(array["numbers"], ids, strict=True))
+            jobs |= dict(zip(array.numbers, ids, strict=True))
     write_jobs(launch, jobs, arrays)
 
 
-def write_jobs(launch: Launch, jobs: dict[int, str], arrays: Sequence[dict[str, Any]]) -> None:
+def write_jobs(launch: Launch, jobs: dict[int, str], arrays: Sequence[ArrayRecord]) -> None:
     """Record the cluster's ids of a launch's jobs."""
-    write_json(launch.folder / "jobs.json", {"jobs": {str(k): v for k, v in jobs.items()}, "arrays": list(arrays)})
+    write_record(launch.folder / "jobs.json", JobsRecord(jobs=jobs, arrays=list(arrays)))
 
 
 def _submit_array(launch: Launch, profile: Profile, name: str, numbers: Sequence[int], lease: Lease) -> list[str]:
@@ -214,6 +216,11 @@ def _find(
         if target in paths:
             pickle.rename(JobPaths(folder, ids[paths.index(target)]).submitted_pickle)
     return ids
+
+
+def exit_code(job: LocalJob) -> int | None:
+    """Return how the process of a local job ended, negative for a signal; submitit has no word for it."""
+    return job._process.poll()  # pyright: ignore[reportPrivateUsage]
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ def _by_task(states: Iterable[RunState]) -> dict[str, list[RunState]]:
 def _slots(live: Iterable[RunState]) -> int:
     """Return how many runs the local pools have at once, also at a moment at which one takes another's place."""
     launches = {s.where.launch.id: s.where.launch for s in live if s.where and s.where.launch.local}
-    return sum(int(a.data["jobs_at_once"] or 1) * max(map(len, a.packs), default=1) for a in launches.values())
+    return sum((a.data.jobs_at_once or 1) * max(map(len, a.packs), default=1) for a in launches.values())
 
 
 def ends(states: Sequence[RunState]) -> list[str]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from agent.files import read_json
 from harness import pool
+from harness.records import PoolRecord
 from harness.state import Overview, overview
 from harness.study import Launch, Study
 from harness.table import ends, next_command, rich_table, summary
@@ -76,8 +75,8 @@ def watch_pools(study: Study, launches: Sequence[Launch], selectors: str) -> int
     return 1 if any(state.diagnosis for state in view.runs) else 0
 
 
-def _alive(launch: Launch) -> dict[str, Any] | None:
-    state = read_json(launch.folder / "pool.json")
+def _alive(launch: Launch) -> PoolRecord | None:
+    state = pool.read_pool(launch.folder)
     return state if state is not None and pool.is_alive(state) else None
 
 

@@ -18,15 +18,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from agent.files import RecordError, read_json
-from agent.lease import lease_holder, process_gone
+from agent.files import RecordError
+from agent.lease import correct_heartbeat, is_held
 from agent.ownership import ForeignError, refuse_foreign, refuse_foreign_run, tighten_umask
-from agent.record import STALE_AFTER_S, RunDir, read_status
+from agent.record import RunDir, read_status
+from agent.records import read_record
 from harness import slurm
 from harness.attempts import Attempt, broke, latest
 from harness.cache import Cache
 from harness.jobenv import EnvironmentFault, Gpu, cores, find_gpu, finished, job_id, process_environment, share
-from harness.study import Study
+from harness.records import PackRecord
+from harness.study import Study, cancelled_in
 
 STAGGER_S = 120.0
 POLL_S = 0.2
@@ -60,7 +62,7 @@ class Supervisor:
 
     study: Path
     launch: Path
-    pack: dict[str, Any]
+    pack: PackRecord
     gpu: Gpu | None
     cache: Cache
     processes: list[Process] = field(default_factory=list[Process])
@@ -93,8 +95,8 @@ class Supervisor:
 
     def run(self) -> bool:
         """Start and watch all processes until they have ended; return whether every run is complete."""
-        runs = [RunDir(self.study / name) for name in self.pack["runs"]]
-        self.waiting = [runs] if self.pack["mode"] == "vmap" else [[run] for run in runs]
+        runs = [RunDir(self.study / name) for name in self.pack.runs]
+        self.waiting = [runs] if self.pack.mode == "vmap" else [[run] for run in runs]
         self._drop_what_is_not_due()
         self.catch_signals()
         published = started = looked = time.monotonic()
@@ -121,22 +123,23 @@ class Supervisor:
         dropped = self._cancelled() | self._superseded()
 
         def due(run: RunDir) -> bool:
-            return (
-                str(run.path.relative_to(self.study)) not in dropped
-                and not finished(run)
-                and not broke(latest(run), self.launch.name)
-            )
+            return str(run.path.relative_to(self.study)) not in dropped and not finished(run) and not self._broke(run)
 
         groups = [[run for run in group if due(run)] for group in self.waiting]
         self.waiting = [group for group in groups if group]
 
+    def _broke(self, run: RunDir) -> bool:
+        with contextlib.suppress(RecordError):  # of an attempt that cannot be read, another one is due
+            return broke(latest(run)[1], self.launch.name)
+        return False
+
     def _superseded(self) -> set[str]:
         """Return this job's runs that a later launch or resubmission has handed over: they are that one's now."""
-        names = set(self.pack["runs"])
+        names = set(self.pack.runs)
         taken: set[str] = set()
         for launch in Study(self.study).launches():
             if launch.id > self.launch.name:
-                submitted = {number for array in launch.arrays for number in array["numbers"]}
+                submitted = {number for array in launch.arrays for number in array.numbers}
                 packs = [runs for number, runs in enumerate(launch.packs) if launch.local or number in submitted]
                 taken |= names & {name for runs in packs for name in runs}
         return taken
@@ -158,7 +161,7 @@ class Supervisor:
         self.waiting.remove(group)
         try:
             self._start(group)
-        except (OSError, ForeignError) as error:  # a full disk, a folder of another's: the other runs go on
+        except (OSError, RecordError, ForeignError) as error:  # a full disk, a folder of another's: the others go on
             print(f"{group[0].path}: not started: {error}", file=sys.stderr)
         return time.monotonic()
 
@@ -169,24 +172,24 @@ class Supervisor:
         last = self.processes[-1].attempts[0]
         with contextlib.suppress(RecordError):
             status = read_status(last.run)
-            return status is not None and status.updates > 0 and status.heartbeat >= last.record["started"]
+            return status is not None and status.updates > 0 and status.heartbeat >= last.record.started
         return False
 
     def _ends_at(self) -> float:
         """Return when the job's time is up, in unix seconds; older Slurms do not tell when it began."""
         given = os.environ.get("SLURM_JOB_END_TIME", "")
-        return float(given) if given.isdigit() else self.began + self.pack["profile"]["walltime_min"] * 60.0
+        return float(given) if given.isdigit() else self.began + self.pack.profile.walltime_min * 60.0
 
     def _start(self, runs: list[RunDir]) -> None:
         for run in runs:
             refuse_foreign_run(run.path)
         index = len(self.processes)
-        environ = process_environment(self.pack, self.gpu, index, self.cache.own, dict(os.environ))
+        environ = process_environment(self.pack.model_dump(), self.gpu, index, self.cache.own, dict(os.environ))
         attempts = [Attempt.begin(run, self.launch.name, self.pack, self.gpu) for run in runs]
         with (
             open(attempts[0].folder / "stdout.log", "wb") as out,
             open(attempts[0].folder / "stderr.log", "wb") as err,
-            _cores_for_child(share(cores(), self.pack["processes"], index)),
+            _cores_for_child(share(cores(), self.pack.processes, index)),
         ):
             popen = subprocess.Popen(
                 [sys.executable, *TRAIN, *(str(run.path) for run in runs)],
@@ -194,7 +197,7 @@ class Supervisor:
                 stdout=out,
                 stderr=err,
                 env=environ,
-                cwd=self.pack["code"],
+                cwd=self.pack.code,
                 pass_fds=() if self.cache.lock is None else (self.cache.lock,),
             )
         for other in attempts[1:]:  # one process, one pair of logs, found from each of its runs
@@ -237,18 +240,14 @@ class Supervisor:
 
     def _cancelled(self) -> set[str]:
         try:
-            request = read_json(self.launch / "cancel" / f"{self.pack['number']:04d}.json")
-        except RecordError:  # being written at this moment; seen at the next look
+            return cancelled_in(self.launch / "cancel" / f"{self.pack.number:04d}.json")
+        except RecordError:  # cancel writes it anew when it is asked again
             return set()
-        return set(request["runs"]) if request else set()
 
 
 def _held_elsewhere(run: RunDir) -> bool:
-    try:
-        holder = lease_holder(run)
-    except RecordError:
-        return False
-    return holder is not None and holder[1] <= STALE_AFTER_S and not process_gone(holder[0])
+    correct_heartbeat(run)
+    return is_held(run)
 
 
 @contextlib.contextmanager
@@ -270,12 +269,15 @@ def run_pack(path: str) -> None:
     tighten_umask()
     file = Path(path).absolute()
     refuse_foreign(file, file.parents[5])
-    pack = read_json(file)
+    try:
+        pack = read_record(file, PackRecord)
+    except RecordError as error:
+        sys.exit(str(error))
     if pack is None:
-        raise FileNotFoundError(path)
+        sys.exit(f"{path}: no such file")
     launch = file.parents[1]
-    gpu = find_gpu() if pack["profile"].get("gpus") else None
-    cache = Cache.open(gpu.kind if gpu else "cpu", pack["profile"].get("scratch", ""))
+    gpu = find_gpu() if pack.profile.gpus else None
+    cache = Cache.open(gpu.kind if gpu else "cpu", pack.profile.scratch or "")
     supervisor = Supervisor(file.parents[4], launch, pack, gpu, cache)
     try:
         complete = supervisor.run()
@@ -293,7 +295,7 @@ def run_pack(path: str) -> None:
 def _requeue(supervisor: Supervisor) -> None:
     """Queue this job again, unless it ended without getting any further than it began."""
     attempts = [attempt for process in supervisor.processes for attempt in process.attempts]
-    moved = [a for a in attempts if a.record.get("env_steps_after", 0) > a.record["env_steps_before"]]
+    moved = [a for a in attempts if (a.record.env_steps_after or 0) > a.record.env_steps_before]
     if attempts and not moved and int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0:
         print("not queued again: it got no further than its last checkpoint; give it more walltime", file=sys.stderr)
         return

@@ -87,7 +87,7 @@ def test_losing_a_lease_that_is_kept_is_said_at_the_end(tmp_path):
 def test_a_lease_taken_back_from_a_quicker_one_gives_way_to_a_third(tmp_path, monkeypatch):
     """Two find a dead holder; one claims the run, the other moves that claim aside by mistake, and a third comes."""
     run = RunDir(tmp_path)
-    dead = {"owner": "dead", "pid": 999999999, **{k: v for k, v in process_identity().items() if k != "pid"}}
+    dead = process_identity().model_dump() | {"owner": "dead", "pid": 999999999}
     run.lease.write_text(json.dumps(dead))
     rename = os.rename
 

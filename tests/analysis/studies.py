@@ -7,7 +7,8 @@ from typing import Any
 
 from agent import files, record
 from agent.config import config_hash, dump_yaml, make_config
-from agent.record import RunDir, RunKey, Status
+from agent.record import RunDir, RunKey
+from agent.records import Provenance, Result, StateWord, Status, read_record, write_record
 
 PACKAGES = {"jax": "0.10.2", "numpy": "2.4.6"}
 # The header of scores of one's own.
@@ -29,7 +30,7 @@ def curve(task: str, method: str, seed: int, number: int) -> float:
 
 def write_run(
     study: Path, key: RunKey, *, evaluations: int = 4, planned: int = 4, every: int = 400, frames_per_step: int = 4,
-    state: str = "done", overrides: dict[str, Any] | None = None, code: str = "tree-a", success: bool = False,
+    state: StateWord = "done", overrides: dict[str, Any] | None = None, code: str = "tree-a", success: bool = False,
     metrics: bool = False, score: Callable[[str, str, int, int], float] = curve, reason: str | None = None,
     gpu_seconds: float = 36.0,
     heartbeat: float = 0.0, attempt_code: str | None = None,
@@ -41,7 +42,9 @@ def write_run(
     config = make_config(["catch"], {"task": key.task, "seed": key.seed, "method": method, **(overrides or {})})
     dump_yaml(config, run.config)
     files.write_json(
-        run.provenance, {"git_sha": "abc", "dirty": "", "code_tree": code, "packages": PACKAGES, "device": "cpu"}
+        run.provenance,
+        {"git_sha": "abc", "dirty": "", "code_tree": code, "packages": PACKAGES, "device": "cpu"}
+        | {"config_hash": config_hash(config)},
     )
     for number in range(1, evaluations + 1):
         mean = score(key.task, key.method, key.seed, number)
@@ -68,6 +71,7 @@ def write_run(
         attempt / "attempt.json",
         {
             "attempt": number,
+            "launch": "1",
             "started": 1000.0,
             "ended": 1000.0 + 2 * gpu_seconds,
             "device_seconds": gpu_seconds,
@@ -77,10 +81,29 @@ def write_run(
         },
     )
     if state == "done":
-        files.write_json(
-            run.result, {"frames": evaluations * every * frames_per_step, "config_hash": config_hash(config)}
+        steps = evaluations * every
+        last = record.last_score(run).score if evaluations else None
+        result = Result(
+            env_steps=steps,
+            frames=steps * frames_per_step,
+            updates=0,
+            final_score=last,
+            config_hash=config_hash(config),
         )
+        write_record(run.result, result)
+    plan_as(study, key, config_hash(config))
     return run
+
+
+def plan_as(study: Path, key: RunKey, config_hash_: str) -> None:
+    """Have the plan, if it names the run, name it with this configuration."""
+    plan = record.read_plan(study)
+    if plan is None or key not in {RunKey(row.task, row.method, row.seed) for row in plan.runs}:
+        return
+    for row in plan.runs:
+        if RunKey(row.task, row.method, row.seed) == key:
+            row.config_hash = config_hash_
+    write_record(record.plan_path(study), plan)
 
 
 def write_metrics(run: RunDir, key: RunKey, steps: int, frames_per_step: int) -> None:
@@ -101,7 +124,11 @@ def write_metrics(run: RunDir, key: RunKey, steps: int, frames_per_step: int) ->
 
 
 def write_plan(study: Path, keys: Iterable[RunKey]) -> None:
-    rows = [{"task": k.task, "method": k.method, "seed": k.seed, "config_hash": "?"} for k in keys]
+    rows: list[dict[str, Any]] = []
+    for key in keys:
+        known = read_record(RunDir(key.folder(study)).provenance, Provenance)
+        config_hash_ = known.config_hash if known else "?"
+        rows.append({"task": key.task, "method": key.method, "seed": key.seed, "config_hash": config_hash_})
     plan = {"study": study.name, "grid": study.name, "runs": rows}
     files.write_json(
         record.plan_path(study), plan | {"estimate": {"hours": None, "known_hours": 1.5, "measured": 3, "unknown": 2}}

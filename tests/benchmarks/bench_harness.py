@@ -15,9 +15,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from agent.files import write_json
-from agent.record import RunDir, Status, write_status
-from tests.slurm.cluster import Answer, Lab, Stand, environment, make_tree, run_names
+from agent.files import append_row
+from agent.record import RunDir, write_status
+from agent.records import AttemptRecord, Result, Status, write_record
+from harness.study import Study
+from tests.slurm.cluster import Answer, Lab, Stand, environment, make_tree
 
 ROUNDS = 3
 ANSWERS = {
@@ -59,8 +61,8 @@ def status_times(lab: Lab, stand: Stand) -> dict[str, Any]:
     """Return what `status` takes over 1 000 finished runs and two that Slurm is asked about."""
     lab.grid("many", CATCH)
     lab.run("launch", "grid=many", "cluster=test", "pack=50", env=stand.env)
-    for name in run_names(lab.study("many"))[:1000]:
-        finish(RunDir(lab.study("many") / name))
+    for planned in Study(lab.study("many")).planned()[:1000]:
+        finish(RunDir(lab.study("many") / planned.name), planned.config_hash)
     rows: list[dict[str, Any]] = []
     for _ in range(ROUNDS):
         row, answer = measure(lab, stand, "status", "grid=many")
@@ -69,13 +71,17 @@ def status_times(lab: Lab, stand: Stand) -> dict[str, Any]:
     return best(rows)
 
 
-def finish(run: RunDir) -> None:
+def finish(run: RunDir, config_hash: str) -> None:
     """Leave what a complete run leaves."""
     number, folder = run.new_attempt()
-    times = {"started": 1.0, "ended": 61.0, "device_seconds": 60.0, "lost_s": 0.0}
-    write_json(folder / "attempt.json", {"attempt": number, "reason": "done", "pack": 50, **times}, durable=False)
+    attempt = AttemptRecord(
+        attempt=number, launch="1", reason="done", pack=50, started=1.0, ended=61.0, device_seconds=60.0, lost_s=0.0
+    )
+    write_record(folder / "attempt.json", attempt, durable=False)
     write_status(run, Status(state="done", env_steps=160, total_env_steps=160, attempt=number))
-    write_json(run.result, {"env_steps": 160}, durable=False)
+    append_row(run.scores, {"env_steps": 160, "frames": 160, "mean": 0.5, "metric": "return", "episodes": [0.5] * 10})
+    result = Result(env_steps=160, frames=160, updates=0, final_score=0.5, config_hash=config_hash)
+    write_record(run.result, result, durable=False)
 
 
 def main() -> None:

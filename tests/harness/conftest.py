@@ -19,18 +19,8 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("harness", "configs", "slurm"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "agent").mkdir()
-    for name in (
-        "__init__",
-        "config",
-        "schema",
-        "tasks",
-        "files",
-        "record",
-        "lease",
-        "reasons",
-        "ownership",
-        "terminal",
-    ):
+    contract = "config methods schema tasks files record records lease reasons ownership terminal"
+    for name in ("__init__", *contract.split()):
         shutil.copy2(ROOT / "agent" / f"{name}.py", folder / "agent" / f"{name}.py")
     shutil.copy2(STAND_IN, folder / "agent" / "train.py")
     monkeypatch.setattr(snapshot, "ROOT", folder)

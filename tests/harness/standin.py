@@ -14,7 +14,8 @@ from pathlib import Path
 
 from agent.files import append_row, keep_rows, write_json
 from agent.lease import Lease
-from agent.record import RunDir, Status, write_status
+from agent.record import RunDir, RunKey, read_plan, write_status
+from agent.records import Result, StateWord, Status, write_record
 
 EVERY = 5
 
@@ -38,7 +39,7 @@ def train(run: RunDir, stopped: list[int]) -> int:
     print("environment", json.dumps({k: v for k, v in os.environ.items() if k.startswith(("JAX", "XLA", "HARMONY"))}))
     print("code", Path(__file__).parent.parent)
 
-    def tell(state: str, reason: str | None = None, message: str | None = None) -> None:
+    def tell(state: StateWord, reason: str | None = None, message: str | None = None) -> None:
         status.state, status.reason, status.message = state, reason, message
         status.env_steps = status.updates = step
         status.heartbeat = time.time()
@@ -66,7 +67,13 @@ def train(run: RunDir, stopped: list[int]) -> int:
             lease.release()
             return 75
         tell("running")
-    write_json(run.result, {"env_steps": total, "frames": total, "updates": total, "final_score": 1.0})
+    plan = read_plan(run.path.parents[2])
+    planned = {RunKey(row.task, row.method, row.seed): row.config_hash for row in plan.runs} if plan else {}
+    score = 1.0 if total >= EVERY else None
+    result = Result(
+        env_steps=total, frames=total, updates=total, final_score=score, config_hash=planned[RunKey.of(run.path)]
+    )
+    write_record(run.result, result)
     tell("done")
     lease.release()
     return int(behave.get("exit", 0))

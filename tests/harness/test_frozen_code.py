@@ -70,4 +70,4 @@ def test_a_plan_names_the_code_that_its_first_runs_get_even_where_the_code_chang
     assert launch.main(words) == 0
     assert "the code has changed since this study began" not in capsys.readouterr().out
     (code,) = study.code.iterdir()
-    assert study.plan()["code"]["code_tree"] == code.name == snapshot.describe()[0].code_tree
+    assert study.plan().code["code_tree"] == code.name == snapshot.describe()[0].code_tree

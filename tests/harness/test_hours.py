@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from agent.files import write_json
-from agent.record import RunDir, Status, write_status
+from agent.record import RunDir, RunKey, write_status
+from agent.records import EstimateRecord, Result, Status, write_record
 from harness import hours
 from harness.command import parse
 from harness.grid import Run, configure, expand
@@ -21,8 +22,8 @@ def record(run: RunDir, **changes: Any) -> Path:
     """Record an attempt of an hour on a GPU that two runs shared; changes of None take a key away."""
     number, folder = run.new_attempt()
     body: dict[str, Any] = {
-        "attempt": number, "device": "NVIDIA H100 80GB HBM3", "gpus": 1, "pack": 2, "started": 1000.0, "ended": 4600.0,
-        "device_seconds": 1800.0, "lost_s": 0.0, "reason": "done",
+        "attempt": number, "launch": "1", "device": "NVIDIA H100 80GB HBM3", "gpus": 1, "pack": 2, "started": 1000.0,
+        "ended": 4600.0, "device_seconds": 1800.0, "lost_s": 0.0, "reason": "done",
     }  # fmt: skip
     body = {key: value for key, value in (body | changes).items() if value is not None}
     write_json(folder / "attempt.json", body)
@@ -30,7 +31,10 @@ def record(run: RunDir, **changes: Any) -> Path:
 
 
 def finish(run: RunDir, steps: int) -> None:
-    write_json(run.result, {"env_steps": steps})
+    key = RunKey.of(run.path)
+    planned = {p.key: p.config_hash for p in Study(run.path.parents[2]).planned()}
+    result = Result(env_steps=steps, frames=steps, updates=0, final_score=None, config_hash=planned[key])
+    write_record(run.result, result)
 
 
 @pytest.fixture
@@ -60,7 +64,7 @@ def test_an_estimate_needs_one_finished_run_of_the_kind(study: tuple[Study, list
 
 def test_a_plan_keeps_what_its_runs_were_expected_to_take(study: tuple[Study, list[Run]]) -> None:
     folder, runs = study
-    assert folder.plan()["estimate"] == {"hours": None, "known_hours": 0.0, "measured": 0, "unknown": 4}
+    assert folder.plan().estimate == EstimateRecord(hours=None, known_hours=0.0, measured=0, unknown=4)
     record(folder.run(runs[0].name))
     finish(folder.run(runs[0].name), 6000)
     rates = hours.measured(folder.path.parent)
@@ -68,7 +72,7 @@ def test_a_plan_keeps_what_its_runs_were_expected_to_take(study: tuple[Study, li
     other.path.mkdir()
     for part in (runs[:1], runs):
         write_plan(other, "catch", part, {}, lambda fresh: hours.estimate(fresh, rates, 2))
-    assert other.plan()["estimate"] == {"hours": 2.0, "known_hours": 2.0, "measured": 1, "unknown": 0}
+    assert other.plan().estimate == EstimateRecord(hours=2.0, known_hours=2.0, measured=1, unknown=0)
 
 
 def test_only_runs_on_this_type_of_gpu_count(study: tuple[Study, list[Run]]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from harness import cancel, launch, logs, pool, resubmit, status
+from harness.records import LaunchRecord, PoolJob, ProfileRecord
 from harness.study import Launch, Study
 from harness.submit import Slot
 from tests.harness.local import Capture, behave, scores, states, wait_for
@@ -119,7 +120,7 @@ def test_a_stopped_pool_leaves_its_state_and_resubmit_continues(
     made = Study(runs / "tiny").launches()[0]
     state = json.loads((made.folder / "pool.json").read_text())
     os.kill(state["pid"], signal.SIGTERM)
-    wait_for(lambda: "ended" in json.loads((made.folder / "pool.json").read_text()))
+    wait_for(lambda: json.loads((made.folder / "pool.json").read_text())["ended"])
     assert set(states(grid, runs, capsys).values()) == {"stopped"}
     for method in ("dreamerv3", "harmony_dreamerv3"):
         assert (runs / f"tiny/catch/{method}/seed-0/checkpoint/latest.json").exists()
@@ -226,7 +227,7 @@ def test_runs_that_wait_for_another_study_are_cancelled_at_once(
     assert launch.main([*words, "seeds=0..1", "study=other"]) == 0
     assert cancel.main([f"grid={grid}", f"runs={runs}", "study=other"]) == 0
     (made,) = Study(runs / "other").launches()
-    wait_for(lambda: "ended" in json.loads((made.folder / "pool.json").read_text()))
+    wait_for(lambda: json.loads((made.folder / "pool.json").read_text())["ended"])
     assert set(states(grid, runs, capsys).values()) == {"running"}
     capsys.readouterr()
     assert resubmit.main([f"grid={grid}", f"runs={runs}", "study=other", "--dry-run"]) == 0
@@ -237,9 +238,13 @@ def test_runs_that_wait_for_another_study_are_cancelled_at_once(
 
 def test_a_pool_takes_the_gpu_and_the_cores_that_other_pools_leave(tree: Path, tmp_path: Path) -> None:
     slots = [Slot((0, 1), 0), Slot((2, 3), 1), Slot((4, 5), 0), Slot((6, 7), 1)]
-    busy = pool.Pool(Launch(tmp_path, {}), slots)
-    assert busy._slot([{"gpu": 0, "cores": [4, 5]}]) == 1
-    assert busy._slot([{"gpu": 0, "cores": [0, 1]}, {"gpu": 1, "cores": [2, 3]}]) == 2
+    data = LaunchRecord(id="1", name="hb", created=0.0, code="/", profile=ProfileRecord(kind="local"), packs=[])
+    busy = pool.Pool(Launch(tmp_path, data), slots)
+    first, second, third = (
+        PoolJob(state="running", gpu=gpu, cores=cores) for gpu, cores in ((0, [4, 5]), (0, [0, 1]), (1, [2, 3]))
+    )
+    assert busy._slot([first]) == 1
+    assert busy._slot([second, third]) == 2
     assert busy._slot([]) == 0
 
 
@@ -273,13 +278,13 @@ def test_a_plan_keeps_the_settings_that_shaped_it_and_with_them_more_is_launched
     words = [f"grid={grid}", f"runs={runs}", "methods=dreamerv3", "jobs=2"]
     given = ["agent.actent=0.1", "agent.run.eval_episodes=2,3", "agent.env.atari.noops=0", "preset=catch,debug"]
     assert launch.main([*words, *given, "seeds=1"]) == 0
-    settings = Study(runs / "tiny").plan()["settings"]
+    settings = Study(runs / "tiny").plan().settings
     assert shlex.split(settings) == ["preset=catch,debug", "agent.actent=0.1", "agent.env.atari.noops=0"]
     assert launch.main([*words, "seeds=2", "agent.run.eval_episodes=2,3"]) == 2
     assert "actent: 0.1 → " in capsys.readouterr().err
     assert launch.main([*words, "seeds=2", "agent.run.eval_episodes=2,3", *shlex.split(settings)]) == 0
     assert len(Study(runs / "tiny").planned()) == 4
-    assert Study(runs / "tiny").plan()["settings"] == settings
+    assert Study(runs / "tiny").plan().settings == settings
 
 
 def test_a_command_that_lost_its_study_starts_no_pool(

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from agent.reasons import Reason
-from agent.record import RunKey, Status
+from agent.record import RunKey
+from agent.records import AttemptRecord, Status
 from harness.command import Command, parse
 from harness.diagnose import Diagnosis
 from harness.grid import Run, configure, expand
@@ -20,7 +21,7 @@ from harness.study import Planned
 def ended(reason: Reason, run: Run, *, nodes: str = "", **attempt: Any) -> RunState:
     status = Status(state="running", env_steps=1000, total_env_steps=run.config.run.steps, heartbeat=3600.0)
     planned = Planned(RunKey(run.task, run.method, run.seed), run.config_hash)
-    record = {"started": 0.0, "env_steps_before": 0, **attempt}
+    record = AttemptRecord(**{"attempt": 1, "launch": "1", "started": 0.0, **attempt})
     return RunState(planned, State.ENDED, status, None, record, Diagnosis(reason, "words", nodes))
 
 

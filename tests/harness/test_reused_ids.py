@@ -11,6 +11,7 @@ from harness.command import parse
 from harness.grid import configure, expand
 from harness.grid_file import load_grid
 from harness.plan import write_configs, write_plan
+from harness.records import ArrayRecord
 from harness.state import State, overview
 from harness.study import Study, new_launch
 from harness.submit import write_jobs
@@ -27,7 +28,7 @@ def study(tmp_path: Path) -> Study:
         for run in runs:
             pack = {"runs": [run.name], "mode": "vmap", "processes": 1}
             launch = new_launch(made, {"code": "/code", "profile": {"kind": "slurm"}, "packs": [pack]})
-            array = {"name": f"{launch.data['name']}-0", "submitted": 1.0, "numbers": [0]}
+            array = ArrayRecord(name=f"{launch.data.name}-0", submitted=1.0, numbers=[0])
             write_jobs(launch, {0: "7"}, [array])
     return made
 
@@ -35,7 +36,7 @@ def study(tmp_path: Path) -> Study:
 @pytest.fixture
 def calls(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Slurm has the second launch's job 7 waiting; the calls of scancel are written down."""
-    name = study.launches()[1].data["name"]
+    name = study.launches()[1].data.name
     for program, script in (
         ("squeue", f"echo '7|7|{name}-0|PENDING|Priority||2026-11-22T12:00:00|N/A|0|0|'"),
         ("sacct", "exit 0"),

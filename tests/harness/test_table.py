@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from agent.reasons import Reason
-from agent.record import RunKey, Status
+from agent.record import RunKey
+from agent.records import AttemptRecord, Status
 from harness.diagnose import Diagnosis
 from harness.hours import Spent
+from harness.records import LaunchRecord, PackPart, ProfileRecord
 from harness.state import Overview, RunState, State, Where
 from harness.study import Launch, Planned
 from harness.table import cell, cost, duration, ends, next_command, rich_table, summary, time_left
@@ -47,7 +49,7 @@ def worked(seed: int, state: State, steps: int, seconds: float, *, task: str = "
     status = Status(
         env_steps=steps, total_env_steps=1000, started=5.0, heartbeat=5.0 + seconds, attempt=1 + bool(before)
     )
-    attempt = {"env_steps_before": before} if before else {}
+    attempt = AttemptRecord(attempt=2, launch="1", started=5.0, env_steps_before=before) if before else None
     return RunState(Planned(RunKey(task, "dreamerv3", seed), "hash"), state, status, attempt=attempt)
 
 
@@ -67,12 +69,17 @@ def test_the_time_left_is_at_the_pace_of_all_that_ran() -> None:
     assert time_left([done, worked(1, State.RUNNING, 500, 50.0), slow]) == pytest.approx((500 * 0.1 + 900 * 1.0) / 2)
     fresh = worked(4, State.RUNNING, 0, 10.0, task="atari_boxing")
     assert time_left([done, fresh]) == pytest.approx(1000 * 0.11)
-    elsewhere = replace(done, status=replace(done.status or Status(), attempt=2))  # its earlier attempts are not read
+    again = (done.status or Status()).model_copy(update={"attempt": 2})
+    elsewhere = replace(done, status=again)  # its earlier attempts are not read
     assert time_left([elsewhere, slow]) == pytest.approx(900 * 1.0)
 
 
 def test_a_local_pool_keeps_its_places_while_one_run_takes_another_ones() -> None:
-    launch = Launch(Path("launches/1"), {"profile": {"kind": "local"}, "jobs_at_once": 2, "packs": [{"runs": ["a"]}]})
+    pack = PackPart(runs=["a"], mode="vmap")
+    data = LaunchRecord(
+        id="1", name="hb-1", created=0.0, code="/", profile=ProfileRecord(kind="local"), packs=[pack], jobs_at_once=2
+    )
+    launch = Launch(Path("launches/1"), data)
     between = replace(worked(0, State.RUNNING, 500, 50.0), where=Where(launch, 0, None))
     waiting = replace(QUEUED, where=Where(launch, 1, None))
     assert time_left([between, waiting, waiting]) == pytest.approx((500 + 2000) * 0.1 / 2)

@@ -133,7 +133,7 @@ def test_a_job_that_gets_nowhere_does_not_queue_itself_for_ever(make_job: Callab
 
 def later_launch(job: Job, runs: list[str], *, submitted: bool) -> Launch:
     """A resubmission of runs of the job, which Slurm took or refused."""
-    data = {key: job.launch.data[key] for key in ("code", "profile")}
+    data = {key: getattr(job.launch.data, key) for key in ("code", "profile")}
     launch = new_launch(job.study, {**data, "packs": [{"runs": runs, "mode": "process", "processes": len(runs)}]})
     arrays = [{"name": "later", "submitted": time.time(), "numbers": [0]}] if submitted else []
     (launch.folder / "jobs.json").write_text(json.dumps({"jobs": {"0": "6"} if submitted else {}, "arrays": arrays}))

@@ -8,6 +8,7 @@ import pytest
 from agent.ownership import make_private, opened
 from harness import launch
 from harness.machine import Machine
+from harness.records import LaunchRecord, ProfileRecord
 from harness.study import Launch
 from tests.harness.local import Capture, states
 
@@ -57,8 +58,9 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 def made(tmp_path: Path, name: str = ID) -> Launch:
     folder = tmp_path / "study" / ".harness" / "launches" / name
     folder.mkdir(parents=True)
-    (folder / "pool.json").write_text('{"beat": 1.0}')
-    return Launch(folder, {})
+    (folder / "pool.json").write_text('{"pid": 1, "host": "another", "beat": 1.0, "jobs": {}}')
+    data = LaunchRecord(id=name, name="hb", created=0.0, code="/", profile=ProfileRecord(kind="local"), packs=[])
+    return Launch(folder, data)
 
 
 def folder_of(machine: Machine) -> Path:
@@ -70,7 +72,7 @@ def test_pools_find_each_other_until_they_leave(machine: Machine, tmp_path: Path
     mine, other = made(tmp_path), made(tmp_path, "0001-20260101-000000-abcdef")
     machine.enter(mine)
     machine.enter(other)
-    assert machine.others(mine) == {other.id: {"beat": 1.0}}
+    assert {name: state.beat for name, state in machine.others(mine).items()} == {other.id: 1.0}
     machine.leave(other.id)
     assert machine.others(mine) == {}
     assert [path.name for path in folder_of(machine).iterdir()] == [mine.id]

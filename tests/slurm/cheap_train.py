@@ -18,7 +18,8 @@ from typing import IO, Any
 from agent.config import Config, config_hash, from_dict, read_yaml
 from agent.files import RecordError, append_row, keep_rows, read_json, write_json
 from agent.lease import Lease
-from agent.record import RunDir, Status, write_status
+from agent.record import RunDir, write_status
+from agent.records import StateWord, Status
 
 STEPS_PER_TICK = 20
 SETTINGS: dict[str, Any] = json.loads(os.environ.get("CHEAP", "{}"))
@@ -74,7 +75,7 @@ class Run:
         self.status.env_steps, self.status.heartbeat = self.steps, time.time()
         write_status(self.dir, self.status)
 
-    def end(self, state: str, reason: str | None = None, message: str | None = None) -> None:
+    def end(self, state: StateWord, reason: str | None = None, message: str | None = None) -> None:
         """Write the last status and give the run back."""
         self.status.state, self.status.reason, self.status.message = state, reason, message
         self.save()
