@@ -52,8 +52,8 @@ MOMENTS = (
     Moment("start", after_s=3.0),
     Moment("lease"),
     Moment("prefill", most=90),
-    Moment("round", most=300),
-    Moment("round", most=300),
+    Moment("round", most=100),
+    Moment("round", most=100),
     Moment("checkpoint", most=25, after_s=0.003),
     Moment("checkpoint", most=25, after_s=0.003),
     Moment("checkpoint", most=25, after_s=0.003),
@@ -81,7 +81,7 @@ class Kill:
     signals: Signals
     command: tuple[str, ...]
     role: str = "agent"
-    rounds: int = 300
+    rounds: int = 100
 
     def order(self, folder: Path) -> None:
         """Leave the order for the study's processes."""
@@ -93,7 +93,8 @@ def choose(dice: random.Random, number: int, backend: str) -> Kill:
     kind, moment = dice.choice(KINDS[backend]), dice.choice(MOMENTS)
     at_once = moment.after_s == 0 or (moment.name != "start" and dice.random() < 0.5)
     after_s = 0.0 if at_once else dice.uniform(0.0, moment.after_s)
-    return Kill(number, kind.name, moment.name, dice.randint(1, moment.most), after_s, kind.signals, kind.command)
+    nth, rounds = dice.randint(1, moment.most), dice.randint(20, 100)
+    return Kill(number, kind.name, moment.name, nth, after_s, kind.signals, kind.command, rounds=rounds)
 
 
 def withdraw(folder: Path) -> None:
