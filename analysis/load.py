@@ -20,6 +20,7 @@ from agent.records import Plan
 from analysis.errors import InputError, nearest
 from analysis.names import one_name
 from analysis.scores import RunScores
+from analysis.stray import stray_runs
 from analysis.summary import summarise_all
 from analysis.training import Series, unpack
 
@@ -85,9 +86,13 @@ def load_study(folder: Path) -> LoadedStudy:
         raise InputError(f"{folder}: no such study; {nearest('study', folder.name, others)}")
     problems: list[Problem] = []
     plan = _plan(folder, problems)
-    paths = [path for path in record.find_runs(folder) if _is_named_safely(path, problems)]
+    everything = record.find_runs(folder)
+    paths = [path for path in everything if _is_named_safely(path, problems)]
+    stray = stray_runs(folder, everything)
+    problems += [Problem(str(p), "holds a run but is not TASK/METHOD/seed-K; the run is left out") for p in stray]
     if not paths and plan is None:
-        raise InputError(f"{folder}: holds no runs (TASK/METHOD/seed-K is expected) and no plan.json")
+        hint = f"; {stray[0]} looks like a run in another place" if stray else ""
+        raise InputError(f"{folder}: holds no runs (TASK/METHOD/seed-K is expected) and no plan.json{hint}")
     summaries, configs = _summaries(folder, paths)
     planned = {record.RunKey(row.task, row.method, row.seed): row.config_hash for row in plan.runs} if plan else {}
     keys = [record.RunKey.of(path) for path in paths]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -137,8 +138,6 @@ def test_a_damaged_file_is_listed_and_never_a_traceback(study: Path, name: str, 
 
 
 def test_attempts_that_are_no_folder_are_listed(study: Path) -> None:
-    import shutil
-
     run = run_dir(study)
     shutil.rmtree(run.attempts)
     run.attempts.write_text("")
@@ -154,6 +153,24 @@ def test_a_folder_that_is_not_named_as_runs_are_is_listed(study: Path, name: str
     assert len(loaded.runs) == 4
     (found,) = reasons(loaded, folder)
     assert found.startswith(reason) and found.endswith("; the run is left out")
+
+
+STRAY = ("small/atari_pong/dreamerv3/seed-0", "seed-0", "atari_pong/seed-0", "atari_pong/dreamerv3/old/seed-0")
+
+
+@pytest.mark.parametrize("place", [*STRAY, "atari_pong/dreamerv3/seed_0"])
+def test_a_run_in_another_place_is_listed(study: Path, place: str) -> None:
+    run = run_dir(study)
+    (study / place).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(run.path, study / place)
+    loaded = load_study(study)
+    assert len(loaded.runs) == 4
+    assert [p.reason for p in loaded.problems] == ["holds a run but is not TASK/METHOD/seed-K; the run is left out"]
+    shutil.rmtree(study / "atari_pong")
+    (study / "plan.json").unlink()
+    if not place.startswith("atari_pong"):
+        with pytest.raises(InputError, match=f"{place} looks like a run in another place"):
+            load_study(study)
 
 
 def test_a_folder_without_config_is_left_out_by_name(study: Path) -> None:
