@@ -130,7 +130,9 @@ def _group(c: Contents, group: Group) -> str:
     parts = [f'<div class="cards">{"".join(cards)}</div>'] if cards else []
     for tables, plots in (
         (("aggregates",), ("aggregates",)),
-        (("comparisons",), ("improvement",)),
+        (("comparisons", "ranking"), ("improvement",)),
+        (("leave_one_out", "seeds", "tests"), ("leave_one_out",)),
+        (("areas",), ()),
         ((), ("learning", "profile")),
     ):
         parts.append(_named(c, [f"{t}_{group.scale}" for t in tables], [f"{p}_{group.scale}" for p in plots]))

@@ -12,7 +12,7 @@ from shlex import quote
 from typing import Any
 
 from agent.terminal import print_anywhere
-from analysis import added, folder, guard, load, results, scores, selection, tables, tidy, trace
+from analysis import added, comparison_tables, folder, guard, load, results, scores, selection, tidy, trace
 from analysis.errors import InputError, nearest
 from analysis.last import parse_last
 from analysis.options import HELP, Options, parse
@@ -159,7 +159,7 @@ def _run(options: Options) -> int:
         found.without_means(_mixed(material))
     material.findings += [guard.Finding("remark", text) for text in found.remarks]
     literature = scores.literature() if "literature" in options.flags else []
-    made = tables.of_results(found, literature)
+    made = comparison_tables.of_results(found, literature)
     mark = ("NOT COMPARABLE" if withheld else "FORCED") if blocking else ""
     if blocking:
         why = f"{mark}: {'; '.join(f.text for f in blocking)}."

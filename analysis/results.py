@@ -3,35 +3,21 @@
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
+from typing import Any
 
 import numpy as np
 
 from analysis import stats
-from analysis.compare import Improvement
 from analysis.last import last_remarks
 from analysis.resample import Floats
 from analysis.runs import Interval
 from analysis.scores import OURS, PUBLISHED, RunScores, references
 from analysis.ties import exact_mean, exact_std
+from analysis.versus import Comparison, Settings, compare_all
 
 AGGREGATES = ("mean", "median", "iqm", "optimality_gap", "superhuman")
 CURVES = ("iqm", "median", "mean")
 HUMAN, SUCCESS, RAW = "human_normalised", "success", "raw"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the numbers depend on besides the runs."""
-
-    reference: str = "exact"
-    reps: int = stats.REPS
-    curve_reps: int = 2000
-    seed: int = 0
-    level: float = 0.95
-    last: int = 1
-    last_frames: int = 0
-    interval: str = "student"
 
 
 @dataclass(frozen=True)
@@ -47,20 +33,6 @@ class Cell:
     normalised: float
     frames: tuple[int, int]
     largest: float
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Method x against method y on the tasks of one scale."""
-
-    x: str
-    y: str
-    improvement: Improvement
-    differences: dict[str, Interval]
-    wins: int
-    ties: int
-    losses: int
-    p_value: float
 
 
 @dataclass
@@ -79,6 +51,7 @@ class Group:
     average_rank: dict[str, float] = field(default_factory=dict[str, float])
     profiles: dict[str, stats.Profile] = field(default_factory=dict[str, stats.Profile])
     curves: dict[str, dict[str, stats.Curve]] = field(default_factory=dict[str, dict[str, stats.Curve]])
+    areas: dict[str, Interval] = field(default_factory=dict[str, Interval])
     frames: tuple[int, int] = (0, 0)
 
     def magnitudes(self) -> Floats:
@@ -154,6 +127,7 @@ def compute(runs: Sequence[RunScores], settings: Settings, withheld: str = "") -
             group.frames = (min(a for a, _ in spans), max(b for _, b in spans))
             if not withheld:
                 _fill(group, settings)
+                group.areas = _areas(group, runs, settings, table)
                 if lacking := _add_curves(group, runs, settings, table):
                     why = "no frame at which runs of every task were evaluated"
                     results.remarks.append(f"no learning curve over tasks ({scale}) of {', '.join(lacking)}: {why}")
@@ -245,24 +219,10 @@ def _fill(group: Group, s: Settings) -> None:
             m: stats.performance_profile(group.scores[m], taus, seed=s.seed, level=s.level, interval=s.interval)
             for m in group.methods
         }
+    differing = () if group.scale == RAW else metrics[:4]
     if len(group.methods) > 1:
         group.average_rank = stats.average_rank(means, magnitude)
-    for x, y in _pairs(group.methods):
-        improvement = stats.probability_of_improvement(
-            group.scores[x], group.scores[y], reps=s.reps, seed=s.seed, level=s.level, interval=s.interval
-        )
-        names = () if group.scale == RAW else metrics[:4]
-        differences = (
-            stats.difference(
-                group.scores[x], group.scores[y], names, reps=s.reps, seed=s.seed, level=s.level, interval=s.interval
-            )
-            if names
-            else {}
-        )
-        wins, ties, losses = stats.win_tie_loss(means[x], means[y], magnitude)
-        # The test ranks differences across tasks, which raw returns do not allow.
-        p = math.nan if group.scale == RAW else stats.signed_rank_test(means[x] - means[y], magnitude)
-        group.comparisons.append(Comparison(x, y, improvement, differences, wins, ties, losses, p))
+    group.comparisons = compare_all(group.scores, group.tasks, means, magnitude, differing, s)
 
 
 def _possible(i: Interval, metric: str, scale: str) -> Interval:
@@ -270,11 +230,6 @@ def _possible(i: Interval, metric: str, scale: str) -> Interval:
     if i.low is None or i.high is None or not (scale == SUCCESS or metric == "optimality_gap"):
         return i
     return replace(i, low=max(0.0, i.low), high=min(1.0, i.high) if scale == SUCCESS else i.high)
-
-
-def _pairs(methods: Sequence[str]) -> list[tuple[str, str]]:
-    """Return all pairs of up to five methods; of more, each against the first."""
-    return list(combinations(methods, 2)) if len(methods) <= 5 else [(methods[0], other) for other in methods[1:]]
 
 
 def profile_thresholds(group: Group) -> Floats:
@@ -304,6 +259,25 @@ def _add_curves(
         else:
             lacking.append(method)
     return lacking
+
+
+def _areas(
+    group: Group, runs: Sequence[RunScores], s: Settings, table: Mapping[str, tuple[float, float]]
+) -> dict[str, Interval]:
+    """Return the IQM of the area under the finished runs' curves per method whose runs all have two evaluations."""
+    found: dict[str, Interval] = {}
+    for method in group.methods if group.scale != RAW else ():
+        areas: list[list[float]] = []
+        for task in group.tasks:
+            members = [bin_episodes(r) for r in runs if (r.method, r.task) == (method, task) and r.complete]
+            curves = [(r.frames, _scaled(r.scores.tolist(), group.scale, table.get(task))) for r in members]
+            areas.append(sorted(stats.area_under_curve(f, c) for f, c in curves if len(f) > 1))
+            if not areas[-1] or len(areas[-1]) < len(members):
+                break
+        else:
+            given: dict[str, Any] = {"reps": s.reps, "seed": s.seed, "level": s.level, "interval": s.interval}
+            found[method] = _possible(stats.aggregate(areas, ["iqm"], **given)["iqm"], "iqm", group.scale)
+    return found
 
 
 def _scale_matrix(matrix: Floats, scale: str, reference: tuple[float, float] | None) -> Floats:

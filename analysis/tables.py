@@ -7,7 +7,7 @@ from dataclasses import replace
 from analysis import scores, stats
 from analysis.intervals import basis
 from analysis.last import last_text
-from analysis.results import HUMAN, RAW, SUCCESS, Cell, Group, Results
+from analysis.results import HUMAN, RAW, SUCCESS, Cell, Comparison, Group, Results
 from analysis.runs import Interval
 from analysis.scores import Literature, label
 from analysis.table import Entry, Table
@@ -223,7 +223,16 @@ def reference_note(kind: str) -> str:
 def comparisons(results: Results, group: Group) -> Table:
     """Return each pair's probability of improvement, differences of aggregates, wins and the paired test."""
     names = list(group.comparisons[0].differences) if group.comparisons else []
-    columns = ["Comparison", "P(X > Y)", *(f"Δ {METRIC_NAMES[n]}" for n in names), "W/T/L", "Signed-rank p", "Ranks"]
+    holm = ["Holm p"] if len(group.comparisons) > 1 else []
+    columns = [
+        "Comparison",
+        "P(X > Y)",
+        *(f"Δ {METRIC_NAMES[n]}" for n in names),
+        "W/T/L",
+        "Signed-rank p",
+        *holm,
+        "Ranks",
+    ]
     rows: list[list[Entry]] = []
     for c in group.comparisons:
         row = [
@@ -232,11 +241,14 @@ def comparisons(results: Results, group: Group) -> Table:
         ]
         row += [Entry(interval_text(c.differences[n]), c.differences[n].estimate) for n in names]
         ranks = f"{group.average_rank[c.x]:.2f} / {group.average_rank[c.y]:.2f}"
-        rows.append([*row, Entry(f"{c.wins}/{c.ties}/{c.losses}", c.wins), _p_entry(c.p_value), Entry(ranks)])
+        ps = [p_entry(c.p_value), *([p_entry(c.holm)] if holm else [])]
+        rows.append([*row, Entry(f"{c.wins}/{c.ties}/{c.losses}", c.wins), *ps, Entry(ranks)])
     notes = [
         "P(X > Y): probability that a run of X beats a run of Y on a random task, ties counting half. "
         "W/T/L: wins, ties and losses of X by the mean over runs. Signed-rank: Wilcoxon's exact two-sided test on the "
-        "tasks' differences of means. Ranks: average over tasks, among all methods."
+        "tasks' differences of means, – where too few tasks differ for it to reach 0.05. Ranks: average over tasks, "
+        "among all methods.",
+        family(group.comparisons, group.methods),
     ]
     if group.scale == RAW:
         notes.append(
@@ -246,21 +258,18 @@ def comparisons(results: Results, group: Group) -> Table:
     return Table(f"comparisons_{group.scale}", title, columns, rows, notes)
 
 
-def _p_entry(p: float) -> Entry:
+def family(compared: Sequence[Comparison], methods: Sequence[str]) -> str:
+    """Return which pairs are compared, what is left out, and what is corrected for how many there are."""
+    pairs, every = len(compared), len(methods) * (len(methods) - 1) // 2
+    if pairs < 2:
+        return "One comparison: nothing to correct for several."
+    which = "all pairs" if pairs == every else f"each method with {label(methods[0])}"
+    left = f"; the other {every - pairs} pairs are left out (methods= selects up to five)" if pairs < every else ""
+    return f"{pairs} comparisons ({which}{left}). Holm: the signed-rank p corrected over these; intervals are not."
+
+
+def p_entry(p: float) -> Entry:
+    """Return a p-value, – where there is none."""
     if math.isnan(p):
         return Entry(DASH)
     return Entry(f"{p:.1e}" if p < 0.001 else f"{p:.3f}", p)
-
-
-def of_results(results: Results, literature: Sequence[Literature] = ()) -> list[Table]:
-    """Return the report's tables in reading order."""
-    found: list[Table] = []
-    for group in results.groups:
-        if group.aggregates:
-            atari = group.scale == HUMAN
-            shown = [e for e in literature if e.method.name not in group.methods] if atari else []
-            found.append(aggregates(results, group, shown))
-        if group.comparisons:
-            found.append(comparisons(results, group))
-    columns = [e for e in literature if e.method.name not in results.methods]
-    return [*found, per_task(results, columns)]

@@ -96,7 +96,7 @@ def _comparison_rows(group: Group, c: Comparison) -> list[list[Any]]:
         "wins": c.wins,
         "ties": c.ties,
         "losses": c.losses,
-        **({} if math.isnan(c.p_value) else {"signed_rank_p": c.p_value}),
+        **({} if math.isnan(c.p_value) else {"signed_rank_p": c.p_value, "signed_rank_p_holm": c.holm}),
         "average_rank_x": group.average_rank[c.x],
         "average_rank_y": group.average_rank[c.y],
     }

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import stats, ties
+from analysis.comparison_tables import of_results
 from analysis.results import Settings, compute
 from analysis.scores import RunScores
-from analysis.tables import fixed, of_results
+from analysis.tables import fixed
 
 EPISODES = 10
 
