@@ -190,9 +190,9 @@ def _literature_row(entry: Literature, group: Group, metrics: Sequence[str], ref
 def _aggregate_notes(results: Results, group: Group) -> list[str]:
     s = results.settings
     notes: list[str] = []
-    reasons = {i.reason for found in group.aggregates.values() for i in found.values() if i.reason}
-    without = sum(any(i.reason for i in found.values()) for found in group.aggregates.values())
-    if without < len(group.methods):
+    shown = [(n, i) for found in group.aggregates.values() for n, i in found.items()]
+    reasons = {i.reason for n, i in shown if i.reason and n != "superhuman"}
+    if any(i.low is not None for _, i in shown):
         notes.append(basis(s.interval, s.level, s.reps, s.seed, len(group.tasks)))
     if reasons:
         notes.append(f"No interval where {' or '.join(sorted(reasons))}: the runs do not tell how they spread.")

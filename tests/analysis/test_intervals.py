@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from analysis import intervals, options, stats
+from analysis import intervals, options, scores, stats, tables
 from analysis.errors import InputError
+from analysis.results import Settings, compute
 
 RNG = np.random.default_rng(3)
 NAMES = ("mean", "median", "iqm", "optimality_gap")
@@ -134,3 +135,12 @@ def test_an_unknown_interval_is_refused() -> None:
     with pytest.raises(InputError, match="choose one"):
         options.parse(["--interval=percentile", "--task-bootstrap"])
     assert options.parse(["--task-bootstrap"]).interval == "tasks"
+
+
+def test_the_report_says_which_interval_it_shows_and_of_what_it_speaks() -> None:
+    for kind, text in (("student", "Student intervals of runs"), ("percentile", "percentile"), ("tasks", "over tasks")):
+        results = compute(scores.bundled(), Settings(reps=200, interval=kind))
+        table = tables.aggregates(results, results.groups[0])
+        (note,) = [n for n in table.notes if n.startswith("Intervals: 95% ")]
+        assert text in note and ("not of other tasks" in note) == (kind != "tasks")
+        assert not any(n.startswith("No interval") for n in table.notes)
