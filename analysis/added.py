@@ -3,12 +3,12 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from analysis import results, scores
 from analysis.errors import InputError, close
 from analysis.guard import Finding, some
 from analysis.names import matched
+from analysis.score_files import read_scores
 from analysis.scores import RunScores
 
 # Runs that end within this share of their frames count as ending together: episodes and evaluations do not end on the
@@ -21,7 +21,7 @@ def take(paths: Iterable[str], own: Sequence[RunScores]) -> tuple[list[RunScores
 
     Raises: InputError for what cannot be read, and for methods and runs that are there already.
     """
-    runs = [run for path in paths for run in scores.read_tidy(Path(path))]
+    runs = [run for path in paths for run in read_scores(path)]
     ours, known = sorted({run.task for run in own}), list(scores.references())
     names = matched({run.task for run in runs}, ours, known)
     unknown: dict[str, list[str]] = {}

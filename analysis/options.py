@@ -21,7 +21,8 @@ settings:
   tasks=        comma list; the suite's prefix may be left out
   methods=      comma list of the study's methods and of published ones (scores/methods.csv)
   seeds=        5 (0..4), 0..4, or 1,3
-  extra=        a CSV with columns method,task,seed,frames,score (comma list for several)
+  extra=        scores to add (comma list): a CSV with columns method,task,seed,frames,score; DreamerV3's json.gz;
+                a folder of its runs (scores.jsonl); NAME:PATH gives the method a name
   last=         a run's score is the mean of its last N evaluations (default: 1), or
                 of those in its last frames, as in last=50kframes
   reps=         bootstrap samples (default: 50000)

@@ -185,7 +185,7 @@ def _whole(path: Path, number: int, name: str, text: str) -> int:
 
 def _rows(path: Path, columns: Sequence[str]) -> Iterable[tuple[int, dict[str, str]]]:
     """Return the rows of a CSV file, gzip or not, with their lines; spaces around a cell are left out."""
-    text = _text(path)
+    text = read_text(path)
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""), restval=None)
         header = [name.strip() for name in reader.fieldnames or []]
@@ -216,7 +216,7 @@ def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> 
     raise InputError(f"{path}: no column {missing[0]!r}; the header must name {','.join(columns)}")
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
     """Return a file's text; InputError where it has none."""
     try:
         data = path.read_bytes()

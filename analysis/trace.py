@@ -11,6 +11,7 @@ from analysis.errors import InputError
 from analysis.guard import Finding, some
 from analysis.load import LoadedRun, LoadedStudy
 from analysis.options import Options
+from analysis.score_files import split_name
 from analysis.scores import RunScores
 
 SELECTORS = ("tasks", "methods", "seeds")
@@ -20,6 +21,14 @@ def command(words: Sequence[str]) -> str:
     """Return the command line that gives the same report: without where it goes and what is printed besides."""
     kept = [word for word in words if not word.startswith("out=") and word not in ("--json", "--debug")]
     return shlex.join(["python", "-m", "analysis.report", *map(readable, kept)])
+
+
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of a file, or of the names and digests of the score files below a folder."""
+    if not path.is_dir():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    lines = [f"{_digest(file)}  {file.relative_to(path)}\n" for file in sorted(path.rglob("scores.jsonl"))]
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def readable(text: str) -> str:
@@ -33,7 +42,7 @@ def readable(text: str) -> str:
 def digests(paths: Iterable[str]) -> dict[str, str]:
     """Return the SHA-256 of each file by its path as it was given."""
     try:
-        return {readable(path): hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths}
+        return {readable(text): _digest(split_name(text)[1]) for text in paths}
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
