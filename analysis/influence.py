@@ -25,9 +25,9 @@ class Without:
 def leave_one_out(
     tasks: Sequence[str], x: Sequence[Floats], y: Sequence[Floats], improvement: Floats, averaged: bool
 ) -> list[Without]:
-    """Return the comparison with all tasks, then without each; differences only where scores may be `averaged`."""
+    """Return the comparison with all tasks, then, of several, without each; differences only of `averaged` scores."""
     found: list[Without] = []
-    for left in (None, *range(len(tasks))):
+    for left in (None, *(range(len(tasks)) if len(tasks) > 1 else ())):
         kept = [k for k in range(len(tasks)) if k != left]
         first, second = [x[k] for k in kept], [y[k] for k in kept]
         names = MOVED if averaged else ()
