@@ -130,3 +130,8 @@ def test_areas_are_means_along_training() -> None:
     runs = [r for r in results.runs if r.method == "m1"]
     areas = [[float(r.scores.mean()) for r in runs if r.task == t] for t in results.tasks]
     assert results.groups[0].areas["m1"].estimate == pytest.approx(stats.iqm(areas))
+
+
+def test_one_task_alone_is_compared_without_leaving_it_out() -> None:
+    (comparison,) = compute(runs_of(2, tasks=1), Settings(reps=200)).groups[0].comparisons
+    assert [row.task for row in comparison.without] == [""]
