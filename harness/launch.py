@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -207,7 +208,7 @@ def launch(command: Command) -> int:
         check_same(study, runs)
         code_tree, files = snapshot.describe(leave_out=[runs_folder(command)])  # now, not before a wait for the lock
         tree = asdict(code_tree)
-        if not plan_path(study.path).exists():  # a plan names the code that its first runs get, so that must be there
+        if not os.path.lexists(plan_path(study.path)):  # it names the code that its first runs get
             snapshot.freeze(study.code, code_tree, files)
         cost = functools.partial(hours.estimate, rates=rates, pack=order.largest)
         write_plan(study, grid.source, runs, tree, cost, shaping(command))
@@ -254,7 +255,7 @@ def _dry_run(command: Command, order: Order, grid: Grid) -> int:
     study, known, unknown = order.study, {run.name for run in order.runs}, 0
     rates = hours.measured(runs_folder(command), order.profile.gpu_type)
     if study.path.is_dir():
-        have_plan = plan_path(study.path).exists()
+        have_plan = os.path.lexists(plan_path(study.path))
         planned = {p.name for p in study.planned()} if have_plan else set[str]()
         if planned & known:
             view = overview(study, [p for p in study.planned() if p.name in known])

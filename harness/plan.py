@@ -80,7 +80,7 @@ def check_writable(runs: Path) -> None:
 
 def check_same(study: Study, runs: Iterable[Run]) -> None:
     """Raise ConfigError with the differing keys when a run's folder or plan holds another configuration."""
-    hashes = {run.name: run.config_hash for run in study.planned()} if plan_path(study.path).exists() else {}
+    hashes = {run.name: run.config_hash for run in study.planned()} if os.path.lexists(plan_path(study.path)) else {}
     for run in runs:
         if hashes.get(run.name) == run.config_hash:
             continue

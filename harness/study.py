@@ -266,7 +266,7 @@ def study_of(command: Command) -> Study:
     except RecordError as error:
         raise ConfigError(str(error)) from error
     study = Study(runs_folder(command) / name, command.settings.get("grid", ""))
-    if "grid" in command.settings and not plan_path(study.path).exists():
+    if "grid" in command.settings and not os.path.lexists(plan_path(study.path)):
         grid_path(command.settings["grid"])  # a mistyped grid is better told as such
     return study
 

@@ -11,6 +11,7 @@ import pytest
 from agent.files import RecordError
 from agent.lease import Lease, process_identity
 from agent.record import RunDir
+from agent.records import Holder
 
 
 def test_a_held_lease_is_refused_and_names_its_holder(tmp_path):
@@ -101,3 +102,67 @@ def test_a_lease_taken_back_from_a_quicker_one_gives_way_to_a_third(tmp_path, mo
         Lease.claim(run)
     assert json.loads(run.lease.read_text())["owner"] == "third"
     assert os.listdir(tmp_path) == ["lease.json"]
+
+
+def test_one_heartbeat_that_the_file_system_does_not_answer_ends_nothing(tmp_path, monkeypatch):
+    run = RunDir(tmp_path)
+    lease = Lease.claim(run)
+
+    def stale(*arguments, **options):
+        raise OSError(116, "Stale file handle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "utime", stale)
+        lease.beat()
+        lease.kept_at -= 1000
+        with pytest.raises(RecordError, match=r"could not be kept for 1000 s.*Stale file handle"):
+            lease.beat()
+    lease.beat()
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[1]", None, "folder"])
+def test_a_holder_makes_its_damaged_or_missing_lease_anew(tmp_path, damage):
+    run = RunDir(tmp_path)
+    lease = Lease.claim(run, job_id="7")
+    if isinstance(damage, bytes):
+        run.lease.write_bytes(damage)
+    else:
+        run.lease.unlink()
+        if damage:
+            run.lease.mkdir()
+    lease.beat()
+    with pytest.raises(RecordError, match="job 7"):
+        Lease.claim(run)
+    lease.release()
+    assert not run.lease.exists()
+
+
+def test_a_lease_that_was_lost_while_its_process_stood_still_is_not_made_anew(tmp_path):
+    lease = Lease.claim(RunDir(tmp_path))
+    lease.run.lease.unlink()
+    lease.kept_at -= 1000
+    with pytest.raises(RecordError, match="is gone"):
+        lease.beat()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"owner": 3}', b"[" * 10000])
+def test_a_damaged_lease_is_free_when_its_heartbeat_is_stale(tmp_path, content):
+    run = RunDir(tmp_path)
+    run.lease.write_bytes(content)
+    with pytest.raises(RecordError, match="heartbeat 0 s ago"):
+        Lease.claim(run)
+    os.utime(run.lease, (0, 0))
+    Lease.claim(run).release()
+
+
+def test_a_heartbeat_from_the_future_is_set_to_now_and_then_grows_stale(tmp_path):
+    run = RunDir(tmp_path)
+    holder = Holder(owner="a", pid=1, host="elsewhere")
+    run.lease.write_text(holder.model_dump_json())
+    future = time.time() + 10**6
+    os.utime(run.lease, (future, future))
+    with pytest.raises(RecordError, match="in the future"):
+        Lease.claim(run, stale_after_s=0.0)
+    assert abs(run.lease.stat().st_mtime - time.time()) < 60
+    time.sleep(0.01)
+    Lease.claim(run, stale_after_s=0.0).release()
