@@ -62,9 +62,7 @@ def replace(temporary: Path, out: Path) -> None:
 def _foreign(out: Path) -> list[Path]:
     """Return the files below `out` that its report does not name as its own."""
     named = (_marker(out) or {}).get("files")
-    if not isinstance(named, list):  # a report of the time before its files were named
-        return []
-    own = set(map(str, cast("list[Any]", named)))
+    own = set(map(str, cast("list[Any]", named))) if isinstance(named, list) else {MARKER}
     return [name for name in _files(out) if str(name) not in own]
 
 

@@ -16,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 
 from agent import files, record
+from agent.ownership import cache_home, opened
 from agent.records import Plan
 from analysis.errors import InputError, nearest
 from analysis.names import one_name
@@ -240,13 +241,17 @@ def _stamp(name: str, info: os.stat_result) -> str:
 
 
 def _cache_path(folder: Path) -> Path:
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "harmony-bench" / f"report-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]}.json"
+    return (
+        cache_home()
+        / "harmony-bench"
+        / f"report-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]}.json"
+    )
 
 
 def _read_cache(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_bytes())
+        with opened(path.parent.parent, path.parent.name):  # the user's alone, or not believed
+            data = json.loads(path.read_bytes())
     except (OSError, ValueError):  # no cache is as good as any
         return {}
     content = cast("dict[str, Any]", data) if isinstance(data, dict) else {}
@@ -255,9 +260,8 @@ def _read_cache(path: Path) -> dict[str, Any]:
 
 def _write_cache(path: Path, content: dict[str, Any]) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_bytes(
-            path, json.dumps({"format": CACHE_FORMAT, **content}, separators=(",", ":")).encode(), durable=False
-        )
+        text = json.dumps({"format": CACHE_FORMAT, **content}, separators=(",", ":"))
+        with opened(path.parent.parent, path.parent.name):
+            files.write_bytes(path, text.encode(), durable=False)
     except OSError:  # a full or read-only home costs time, not results
         return

@@ -265,6 +265,15 @@ def test_files_of_your_own_stay_in_the_folder_and_are_never_overwritten(capsys: 
     assert mine.read_text() == "my own picture" and Path("report/index.html").read_bytes() == before
 
 
+def test_a_report_that_does_not_name_its_files_loses_none(capsys: pytest.CaptureFixture[str]) -> None:
+    write_study(Path("runs/demo"))
+    Path("report").mkdir()
+    Path("report/report.json").write_text('{"title": "mine", "provenance": {}}')
+    Path("report/thesis.tex").write_text("mine")
+    assert report.main(["grid=demo", *QUICK]) == 0
+    assert Path("report/thesis.tex").read_text() == "mine"
+
+
 def test_json_holds_the_comparisons_that_the_csv_holds(capsys: pytest.CaptureFixture[str]) -> None:
     write_study(Path("runs/demo"))
     assert report.main(["grid=demo", *QUICK, "--json"]) == 0
