@@ -51,6 +51,15 @@ def test_a_process_is_killed_in_the_very_step_that_was_ordered(
     assert kills.fired(tmp_path, kill) == (kill if struck else None)
 
 
+def test_a_process_that_outlives_its_pool_leaves_a_kill_of_the_pool_to_the_next(tmp_path: Path) -> None:
+    kill = kills.Kill(5, "pool KILL", "scores", 1, 0.0, kills.POOL[0].signals, ())
+    kill.order(tmp_path)
+    with environment(HARMONY_CAMPAIGN=str(tmp_path), PYTHONPATH=str(HOOK)):
+        subprocess.run([sys.executable, "-c", STEPS, "agent.train"], cwd=tmp_path, capture_output=True, check=True)
+    assert kills.fired(tmp_path, kill) is None
+    assert (tmp_path / "order.json").exists()
+
+
 def look(processes: int = 3, descriptors: int = 9, rss_mb: float = 30.0, temporary: int = 2) -> soak.Look:
     return soak.Look(processes, descriptors, rss_mb, temporary, 0)
 

@@ -123,6 +123,9 @@ def strike(order, moment):
     """Take the order away from all other processes, send its signals, and have Slurm told what it is to do."""
     BUSY.now = True
     pids = ancestors()
+    if any(victim not in pids for _, victim, _ in order["signals"]):
+        BUSY.now = False
+        return  # this process outlives the one to kill: the next attempt will have one
     try:
         os.rename(Path(FOLDER, "order.json"), Path(FOLDER, f"fired-{order['id']}-{moment}.json"))
     except FileNotFoundError:
@@ -131,8 +134,8 @@ def strike(order, moment):
         time.sleep(wait_s)
         try:
             os.kill(pids[victim], number)
-        except (KeyError, ProcessLookupError) as error:
-            print(f"campaign: {victim} is not there any more: {error!r}", file=sys.stderr)
+        except ProcessLookupError:
+            print(f"campaign: the {victim} has ended at this moment", file=sys.stderr)
     if order["command"]:
         job = os.environ.get("HARMONY_BENCH_JOB_ID", "")
         subprocess.run([word.format(job=job) for word in order["command"]], check=False)
