@@ -137,7 +137,7 @@ def test_the_checkpoint_before_a_damaged_one_is_used_and_the_loss_said(
 ):
     shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
     spoil, words = DAMAGES[damage]
-    spoil(tmp_path / "0-True/checkpoint")
+    spoil(tmp_path / "0-harmony_dreamerv3/checkpoint")
     outcome, member, _, noted = resumed(programs, tmp_path)
     assert outcome == "done"
     assert same_arrays(member, whole)
@@ -170,7 +170,7 @@ def test_a_run_without_a_usable_checkpoint_is_refused_by_name_and_begins_only_wh
     programs, stopped, tmp_path, damage
 ):
     shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
-    run = tmp_path / "0-True"
+    run = tmp_path / "0-harmony_dreamerv3"
     REFUSED[damage](run / "checkpoint")
     before = sorted(path.name for path in run.rglob("*.npz"))
     outcome, _, status, _ = resumed(programs, tmp_path)
@@ -187,7 +187,7 @@ def test_a_run_without_a_usable_checkpoint_is_refused_by_name_and_begins_only_wh
 def test_the_state_of_another_run_is_never_continued(programs, stopped, tmp_path, other):
     shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
     train(programs, tmp_path / "others", [other], stop_at=90)
-    ours, theirs = tmp_path / "0-True", next((tmp_path / "others").iterdir())
+    ours, theirs = tmp_path / "0-harmony_dreamerv3", next((tmp_path / "others").iterdir())
     shutil.rmtree(ours / "checkpoint")
     shutil.copytree(theirs / "checkpoint", ours / "checkpoint")
     outcome, _, status, _ = resumed(programs, tmp_path)
@@ -196,8 +196,8 @@ def test_the_state_of_another_run_is_never_continued(programs, stopped, tmp_path
 
 
 def test_a_run_whose_result_is_lost_is_completed_from_its_last_checkpoint(whole, programs, tmp_path):
-    shutil.copytree(whole.run.path, tmp_path / "0-True")
-    (tmp_path / "0-True/result.json").unlink()
+    shutil.copytree(whole.run.path, tmp_path / "0-harmony_dreamerv3")
+    (tmp_path / "0-harmony_dreamerv3/result.json").unlink()
     outcome, member, _, _ = resumed(programs, tmp_path)
     assert outcome == "done"
     expected, result = (files.read_json(run.result) or {} for run in (whole.run, member.run))
