@@ -10,22 +10,21 @@ being played belongs to the checkpoint: a resumed run plays it again from its be
 from __future__ import annotations
 
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from agent import checkpoint, device, evaluate, heap
+from agent.beat import Beat
 from agent.envs.vector import Batch
 from agent.evaluate import Evaluation
 from agent.failure import reason_of
 from agent.member import Member
-from agent.pack import Pack, Policies, Start, policy_at, start
+from agent.opening import begin, save
+from agent.pack import Pack, Policies, Start, policy_at
 from agent.programs import EvalPolicy, Programs, stack
 from agent.records import StateWord
-
-BEAT_S = 10.0
 
 
 @dataclass
@@ -35,33 +34,6 @@ class Playing:
     members: list[Member]
     policies: Policies
     evaluation: Evaluation
-
-
-class Beat:
-    """Renews leases and writes status files from a thread, so that long compilations don't look like death."""
-
-    def __init__(self, members: list[Member]) -> None:
-        self.members, self._end, self.lost = members, threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._work, name="heartbeat", daemon=True)
-        self._thread.start()
-
-    def _work(self) -> None:
-        while not self._end.wait(BEAT_S):
-            self.now()
-
-    def now(self) -> None:
-        """Renew every member's lease; one that cannot be kept is noted for the loop."""
-        for member in list(self.members):
-            try:
-                member.heartbeat()
-            except Exception as error:  # noqa: BLE001 - the loop ends the member with whatever it was
-                member.lease_error = error
-                self.lost.set()
-
-    def stop(self) -> None:
-        """End the thread."""
-        self._end.set()
-        self._thread.join()
 
 
 class Loop:
@@ -80,6 +52,7 @@ class Loop:
         self.overlaps = evaluate.overlaps(self.config)
         self.suspect = False
         self.saved_at = time.monotonic()
+        self.fresh, self.unsaved = True, False  # no round yet in this process; something that no checkpoint holds
 
     def run(self) -> list[str]:
         """Train until every member has ended; return "done", "failed" or "stopped" for each, in their order."""
@@ -99,16 +72,21 @@ class Loop:
         return [self.outcomes[id(member)] for member in self.everyone]
 
     def _join(self) -> None:
-        """Start every member; one that cannot start fails alone."""
-        starts: list[Start] = []
+        """Start every member; one that cannot start fails alone, and a stop leaves each as far as it got."""
+        begun: list[tuple[Member, Start]] = []
         for member in list(self.going):
+            if self.stopped():
+                break
             try:
-                starts.append(start(member, self.programs))
+                begun.append((member, begin(member, self.programs, self.writers[id(member)], self.stopped)))
             except Exception as error:  # noqa: BLE001 - ends this member's run, with its traceback
                 self._fail([member], error)
-        if self.going:
-            self.pack = Pack(list(self.going), starts, self.programs, on_device=self.on_device)
-            again = [(member, s.evaluated) for member, s in zip(self.going, starts, strict=True) if s.evaluated]
+        if self.stopped():
+            self._stop_early(begun)
+        elif self.going:
+            self.unsaved = any(member.unsaved_rounds for member, _ in begun)
+            self.pack = Pack(list(self.going), [s for _, s in begun], self.programs, on_device=self.on_device)
+            again = [(member, s.evaluated) for member, s in begun if s.evaluated]
             if again:
                 self._play([member for member, _ in again], stack([policies for _, policies in again]))
 
@@ -132,6 +110,8 @@ class Loop:
             return
         if self.going and time.monotonic() - self.saved_at > self.config.run.checkpoint_every_s:
             self._checkpoint(self._members())
+        if self.fresh and self.unsaved:  # for a stop between the compilations of the first round
+            self._checkpoint(self._members())
         if self.going:
             self._round()
 
@@ -149,6 +129,8 @@ class Loop:
         pack = self._live()
         self._phase("training")
         pack.act(records)
+        if self.fresh and self.stopped():
+            return self._leave_stopped(self._members())
         for _ in range(self.config.env.amount):
             due = self._count_one(pack)
             while any(due):
@@ -158,6 +140,7 @@ class Loop:
                 if any(log):
                     self._log(pack, log)
         pack.take_actions(records)
+        self.fresh = False
 
     def _count_one(self, pack: Pack) -> list[int]:
         """Count the next environment's transition in every member; return the updates due of each."""
@@ -198,8 +181,7 @@ class Loop:
         pack = self._live()
         before = [member.every.anchor for member in self.going]
         due = [i for i, m in enumerate(self.going) if m.at_block and m.every.due(m.steps)]
-        due = [i for i in due if self.config.run.eval_episodes]
-        if not due:
+        if not due or not self.config.run.eval_episodes:
             return True
         if self.stopped() or not self._collect(wait=True):  # the one before, which was not played in time
             for member, anchor in zip(self.going, before, strict=True):
@@ -249,6 +231,7 @@ class Loop:
                 self._fail([member], outcome)
             else:
                 member.log_score(outcome, seconds)
+                self.unsaved = True
         return True
 
     def _collect_of(self, members: list[Member]) -> None:
@@ -276,7 +259,7 @@ class Loop:
             self._settle(member)
             snapshot = self._live().snapshot(self.going.index(member), self._evaluated(member))
             self.writers[id(member)].start(member.run.checkpoint, snapshot)
-        self.saved_at = time.monotonic()
+        self.saved_at, self.unsaved = time.monotonic(), False
 
     def _evaluated(self, member: Member) -> Policies | None:
         """Return the policy of a member's evaluation while it is being played."""
@@ -316,8 +299,24 @@ class Loop:
                 self._settle(member)
                 settled.append(member)
         finally:
-            said = {id(m): f"asked to stop at step {m.steps}; checkpoint written" for m in settled}
-            self._leave(settled, "stopped", "stopped", said)
+            self._leave_stopped(settled)
+
+    def _stop_early(self, begun: list[tuple[Member, Start]]) -> None:
+        """End members that have not trained in this process: what they have played is kept, if anything."""
+        for member, start in begun:
+            try:
+                if member.unsaved_rounds:
+                    save(member, start, self.writers[id(member)])
+                self._settle(member)
+                self._leave_stopped([member] if member.steps else [])
+            except Exception as error:  # noqa: BLE001 - ends this member's run, with its traceback
+                self._fail([member], error)
+        rest = self._members()
+        self._leave(rest, "stopped", "stopped", {id(m): "asked to stop before it began" for m in rest})
+
+    def _leave_stopped(self, members: list[Member]) -> None:
+        said = {id(m): f"asked to stop at step {m.steps}; checkpoint written" for m in members}
+        self._leave(members, "stopped", "stopped", said)
 
     def _settle(self, member: Member) -> None:
         member.saved = self.writers[id(member)].wait() or member.saved

@@ -7,6 +7,8 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +21,12 @@ from agent.envs.base import DiscreteAction
 from agent.envs.state import join, split
 from agent.envs.vector import Batch, VectorEnv
 from agent.evaluate import workers
+from agent.failure import reason_of
 from agent.lease import PATIENCE_S, Lease
 from agent.record import RunDir
 from agent.records import StateWord, Status
 from agent.rows import Rows
+from agent.stop import Stopped
 
 # Purposes of random numbers drawn on the host from the run's seed.
 RANDOM_PLAY = 0x52414E44
@@ -67,7 +71,20 @@ class Tally:
 class Member:
     """The host side of one run. `steps` counts stored transitions, `rounds` those of each environment."""
 
-    def __init__(self, config: Config, run: RunDir, *, pack: int = 1, job_id: str | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        run: RunDir,
+        *,
+        pack: int = 1,
+        job_id: str | None = None,
+        interrupted: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """Claim the run and make its environments within `interrupted()`, where Stopped may be raised.
+
+        Raises RecordError when the run is another's, and what making environments raises; then the status says how
+        this attempt ended, and the run is given back.
+        """
         self.config, self.run, self.pack = config, run, pack
         self.lease = Lease.claim(run, job_id=job_id)
         self.hash = config_hash(config)
@@ -86,21 +103,47 @@ class Member:
         self._mark, self._told = time.monotonic(), time.time()
         self._logged = (0, 0, 0.0)
         amount = config.env.amount
-        self.envs = VectorEnv(
-            registry.factories(config.task, config.env, config.seed, amount),
-            workers(config, amount) if amount > 1 else 0,
-        )
+        try:
+            self._begin_attempt(job_id)
+            with interrupted():
+                makers = registry.factories(config.task, config.env, config.seed, amount)
+                self.envs = VectorEnv(makers, workers(config, amount) if amount > 1 else 0)
+        except BaseException as error:
+            self._give_up(error)
+            raise
         self.spec = self.envs.spec
         self.tally = Tally.of(amount)
         dim = self.spec.action.size
         self.actions = np.zeros(amount, np.int64) if self.discrete else np.zeros((amount, dim), np.float32)
         self._random = np.random.default_rng((config.seed, RANDOM_PLAY))
+
+    def _begin_attempt(self, job_id: str | None) -> None:
+        run = self.run
         attempts = run.attempt_numbers()
-        self.attempt = attempts[-1] if attempts and os.environ.get("HARMONY_BENCH_WORKER") else run.new_attempt()[0]
         self.status = Status(
-            total_env_steps=self.final, started=time.time(), job_id=job_id, attempt=self.attempt, pack=pack,
-            host=socket.gethostname(), phase="starting",
+            total_env_steps=self.final, started=time.time(), job_id=job_id, pack=self.pack,
+            host=socket.gethostname(), phase="starting", heartbeat=time.time(),
         )  # fmt: skip
+        with suppress(files.RecordError):  # a damaged one is replaced
+            before = record.read_status(run)
+            self.status.env_steps = before.env_steps if before else 0
+        self.attempt = attempts[-1] if attempts and os.environ.get("HARMONY_BENCH_WORKER") else run.new_attempt()[0]
+        self.status.attempt = self.attempt
+        record.write_status(run, self.status)
+
+    def _give_up(self, error: BaseException) -> None:
+        """Say how an attempt ended whose environments were not made, and give the run back."""
+        status = self.status
+        if isinstance(error, Stopped):
+            status.state, status.reason = "stopped", "stopped"
+            status.message = "asked to stop while its environments were made"
+        else:
+            status.state, (status.reason, status.message) = "failed", reason_of(error)
+        status.phase, status.heartbeat = "ended", time.time()
+        try:
+            record.write_status(self.run, status)
+        finally:
+            self.lease.release()
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -118,15 +161,18 @@ class Member:
         """Whether this is a boundary of the published loop's blocks, where evaluations are due."""
         return self.steps % schedule.round_steps(self.config.run.block, self.config.env.amount) == 0
 
-    def prefill(self) -> None:
-        """Play at random until the replay holds enough windows."""
-        amount, target = self.config.env.amount, schedule.prefill_steps(self.config)
-        while self.steps < target:
-            records = self.envs.step(self.actions)
-            self.actions, stored = self._random_actions()
-            stored[records["is_last"]] = 0.0
-            self.keep(records, stored)
-            self.steps += amount
+    @property
+    def prefilling(self) -> bool:
+        """Whether the replay holds too few windows to learn from."""
+        return self.steps < schedule.prefill_steps(self.config)
+
+    def play_at_random(self) -> None:
+        """Play one round of random actions, which is stored like any other."""
+        records = self.envs.step(self.actions)
+        self.actions, stored = self._random_actions()
+        stored[records["is_last"]] = 0.0
+        self.keep(records, stored)
+        self.steps += self.config.env.amount
 
     def _random_actions(self) -> tuple[np.ndarray, np.ndarray]:
         amount, size = self.config.env.amount, self.spec.action.size
@@ -142,6 +188,11 @@ class Member:
         self.tally.add(records)
         self.rounds += 1
 
+    @property
+    def unsaved_rounds(self) -> int:
+        """How many rounds have been played since the last checkpoint."""
+        return self.rounds - self._saved_rounds
+
     def pending(self) -> Batch:
         """Return the rounds since the last checkpoint, [rounds, envs, ...] each; empty when there are none."""
         rounds = self._pending
@@ -149,7 +200,7 @@ class Member:
 
     def take_pending(self) -> tuple[int, int, Batch]:
         """Return the first round since the last checkpoint, their number, and the rounds, which then are forgotten."""
-        first, rounds, batch = self._saved_rounds, self.rounds - self._saved_rounds, self.pending()
+        first, rounds, batch = self._saved_rounds, self.unsaved_rounds, self.pending()
         self._pending, self._saved_rounds = [], self.rounds
         return first, rounds, batch
 

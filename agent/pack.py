@@ -53,7 +53,7 @@ class Start(NamedTuple):
 
 
 def start(member: Member, programs: Programs) -> Start:
-    """Return a member's arrays, ready to train: after prefill, or as its checkpoint left them.
+    """Return a member's arrays: fresh, with nothing played yet, or as its checkpoint left them.
 
     Raises: CheckpointError when there are checkpoints, and none of them is whole and of this run.
     """
@@ -68,8 +68,6 @@ def start(member: Member, programs: Programs) -> Start:
         checkpoint.begin(run.checkpoint, member.identity)
         member.metrics.go_on()
         member.scores.go_on()
-        member.prefill()
-        replay.fill(buffers, member.pending(), 0)
         return Start(state, carry, policy_carry, buffers)
     if found.damage:
         member.fell_back(found)
@@ -87,6 +85,19 @@ def start(member: Member, programs: Programs) -> Start:
         return Start(state, carry, policy_carry, buffers)
     evaluated = checkpoint.restore_tree(policies_of(state), arrays, "evaluated")
     return Start(state, carry, policy_carry, buffers, jax.tree.map(jnp.asarray, evaluated))
+
+
+def snapshot(
+    member: Member, state: TrainState, carry: Carry, policy_carry: Carry, evaluated: Policies | None
+) -> checkpoint.Snapshot:
+    """Return a member's checkpoint from its arrays, copied to the host; its pending rounds are its new replay chunk."""
+    arrays, values = member.host_state()
+    for name, tree in (("state", state), ("carry", carry), ("policy", policy_carry)):
+        arrays |= checkpoint.flatten_tree(tree, name)
+    if evaluated is not None:
+        arrays |= checkpoint.flatten_tree(evaluated, "evaluated")
+    first, rounds, chunk = member.take_pending()
+    return checkpoint.Snapshot(arrays, values, chunk, first, rounds, member.saved)
 
 
 def policy_at(policies: Policies, index: int, size: int) -> Policies:
@@ -223,14 +234,8 @@ class Pack:
 
         `evaluated` is the policy of the member's evaluation if one is being played: a resumed run plays it again.
         """
-        member = self.members[index]
-        arrays, values = member.host_state()
-        for name, tree in (("state", self.state), ("carry", self.carry), ("policy", self.policy_carry)):
-            arrays |= checkpoint.flatten_tree(self.take(tree, [index]), name)
-        if evaluated is not None:
-            arrays |= checkpoint.flatten_tree(evaluated, "evaluated")
-        first, rounds, chunk = member.take_pending()
-        return checkpoint.Snapshot(arrays, values, chunk, first, rounds, member.saved)
+        state, carry, policy_carry = (self.take(tree, [index]) for tree in (self.state, self.carry, self.policy_carry))
+        return snapshot(self.members[index], state, carry, policy_carry, evaluated)
 
     def _counters(self, values: list[int]) -> np.ndarray:
         return np.asarray(values if self.size > 1 else values[0], np.int32)

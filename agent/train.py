@@ -7,14 +7,18 @@ one pack. Exit codes: 0 complete, 1 error, 2 wrong input, 75 asked to stop (chec
 
 from __future__ import annotations
 
+from agent.stop import StopFlag, Stopped, leave
+
+STOP = StopFlag() if __name__ == "__main__" else None  # before anything that takes time to import
+
 import contextlib
 import os
-import signal
 import sys
 import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent import config as configuration
 from agent.config import Config, ConfigError
@@ -162,27 +166,11 @@ def _check_pack(pairs: list[tuple[Config, RunDir]]) -> None:
         raise ConfigError("--runs: a folder is given twice")
 
 
-class StopFlag:
-    """Set by the first SIGTERM, SIGINT or SIGUSR2; a second SIGINT ends the process at once."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
-            signal.signal(number, self._handle)
-
-    def _handle(self, number: int, _: Any) -> None:
-        if self.signal == signal.SIGINT == number:
-            os._exit(130)
-        if self.signal is None:
-            print(f"received {signal.Signals(number).name}: writing a checkpoint", file=sys.stderr, flush=True)
-        self.signal = number
-
-    def __call__(self) -> bool:
-        return self.signal is not None
-
-
 def train(pairs: list[tuple[Config, RunDir]], stop: StopFlag) -> int:
     """Train runs as one pack and return the exit code."""
+    if stop():
+        report_stop(run for _, run in pairs)
+        return STOPPED
     from agent import device, heap
 
     device.configure(pairs[0][0])
@@ -191,6 +179,7 @@ def train(pairs: list[tuple[Config, RunDir]], stop: StopFlag) -> int:
     if device.is_cpu():
         heap.unite()
     from agent import provenance, replay
+    from agent.failure import reason_of
     from agent.loop import Loop
     from agent.member import Member
     from agent.programs import Programs
@@ -199,21 +188,37 @@ def train(pairs: list[tuple[Config, RunDir]], stop: StopFlag) -> int:
     failed = 0
     for config, run in pairs:
         try:
-            member = Member(config, run, pack=len(pairs), job_id=os.environ.get("HARMONY_BENCH_JOB_ID"))
+            job = os.environ.get("HARMONY_BENCH_JOB_ID")
+            member = Member(config, run, pack=len(pairs), job_id=job, interrupted=stop.interrupts)
+            try:
+                member.status.device = kind
+                if not _has_provenance(run):
+                    write_json(run.provenance, provenance.collect(kind) | {"config_hash": member.hash})
+            except Exception as error:
+                member.end("failed", *reason_of(error))
+                raise
+            members.append(member)
+        except Stopped:
+            break
         except Exception as error:  # noqa: BLE001 - ends this run only, with its traceback
             failed += 1
             report_failure(run, error)
-            continue
-        member.status.device = kind
-        if not _has_provenance(run):
-            write_json(run.provenance, provenance.collect(kind) | {"config_hash": member.hash})
-        members.append(member)
+    if stop():
+        for member in members:
+            member.end("stopped", "stopped", "asked to stop before it began")
+        report_stop(run for _, run in pairs)
+        return STOPPED
     if not members:
         return FAILED if failed else DONE
     config, spec = members[0].config, members[0].spec
-    rows = replay.replay_spec(config, spec)
-    programs = Programs(config, spec, rows, [member.config.method for member in members])
-    on_device = device.replay_fits(config, rows.nbytes * len(members))
+    try:
+        rows = replay.replay_spec(config, spec)
+        programs = Programs(config, spec, rows, [member.config.method for member in members])
+        on_device = device.replay_fits(config, rows.nbytes * len(members))
+    except Exception as error:
+        for member in members:
+            member.end("failed", *reason_of(error))
+        raise
     outcomes = Loop(members, programs, on_device=on_device, stopped=stop).run()
     if failed or "failed" in outcomes:
         return FAILED
@@ -227,6 +232,25 @@ def _has_provenance(run: RunDir) -> bool:
     except RecordError as error:
         print(f"{error}; kept as {set_aside(run.provenance).name}", file=sys.stderr)
         return False
+
+
+def report_stop(runs: Iterable[RunDir]) -> None:
+    """Record in status.json of runs that nobody holds, and that have not failed, that a stop came before they began."""
+    from agent.lease import is_held
+    from agent.record import read_status, write_status
+    from agent.records import Status
+
+    for run in runs:
+        if is_held(run) or run.result.exists():
+            continue
+        try:
+            status = read_status(run) or Status(state="stopped")
+        except RecordError:  # a damaged one is replaced
+            status = Status(state="stopped")
+        if status.state in ("running", "stopped"):
+            status.state, status.reason, status.phase = "stopped", "stopped", "ended"
+            status.message = status.message or "asked to stop before it began"
+            write_status(run, status)
 
 
 def report_failure(run: RunDir, error: Exception) -> None:
@@ -252,8 +276,8 @@ def report_failure(run: RunDir, error: Exception) -> None:
         print(f"{run.status}: not written: {problem}", file=sys.stderr)
 
 
-def main(words: list[str] | None = None) -> int:
-    """Run the command line and return its exit code."""
+def main(words: list[str] | None = None, stop: StopFlag | None = None) -> int:
+    """Run the command line and return its exit code; `stop` has listened since before the imports."""
     print_anywhere()
     words = sys.argv[1:] if words is None else words
     tighten_umask()
@@ -269,7 +293,7 @@ def main(words: list[str] | None = None) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return WRONG_INPUT
-    stop = StopFlag()
+    stop = stop or StopFlag()
     failed = False
     unfinished: list[tuple[Config, RunDir]] = []
     for config, run in pairs:
@@ -297,4 +321,4 @@ def main(words: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main(stop=STOP))
