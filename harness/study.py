@@ -201,8 +201,8 @@ class Study:
         for folder in (self.hidden, self.code, self.hidden / LAUNCHES):
             refuse_foreign(folder, whole=self.path)
             refuse_foreign_files(folder, whole=self.path)
-        for launch in self.launches():
-            refuse_foreign_files(launch.folder, whole=self.path)
+        for launch in (self.hidden / LAUNCHES).glob("*"):  # damaged ones too: a link is no damage
+            refuse_foreign_files(launch, whole=self.path)
         for name in runs:
             refuse_foreign_run(self.path / name)
 

@@ -22,6 +22,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     contract = "config methods schema tasks files record records lease reasons ownership terminal"
     for name in ("__init__", *contract.split()):
         shutil.copy2(ROOT / "agent" / f"{name}.py", folder / "agent" / f"{name}.py")
+    shutil.copytree(ROOT / "agent/weighting", folder / "agent/weighting", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy2(STAND_IN, folder / "agent" / "train.py")
     monkeypatch.setattr(snapshot, "ROOT", folder)
     monkeypatch.setattr(profiles, "have_slurm", lambda: False)
