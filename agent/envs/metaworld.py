@@ -117,7 +117,7 @@ class Simulator:
         task = {key: _form(value) for key, value in vars(self._env).items() if _is_number(value)}
         arrays = {key: ArraySpec(array.shape, str(array.dtype)) for key, array in self._model_arrays().items()}
         physics = ArraySpec(self._state().shape, "float64")
-        check(saved, {"physics": physics, "model": arrays, "task": task, "random": PCG64}, name)
+        check(saved, {"physics": physics, "model": arrays, "task": task, "random": PCG64}, name, "simulator")
         for key, array in self._model_arrays().items():
             array[...] = saved["model"][key]
         vars(self._env).update({key: _copied(value) for key, value in saved["task"].items()})

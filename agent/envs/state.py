@@ -85,9 +85,12 @@ def _copied(state: State) -> State:
     return {key: _copied(value) if isinstance(value, dict) else value for key, value in state.items()}
 
 
-def check(state: Any, schema: Schema, name: str) -> State:
-    """Return `state`; StateError that begins with `name`, an environment's, where it is not as `schema` says."""
-    _check(state, schema, name, "")
+def check(state: Any, schema: Schema, name: str, at: str = "") -> State:
+    """Return `state`, which lies `at` a place in a larger one, where it is as `schema` says.
+
+    Raises StateError that begins with `name`, an environment's, where it is not.
+    """
+    _check(state, schema, name, at)
     return state
 
 
