@@ -211,7 +211,7 @@ def test_pools_of_one_study_or_two_keep_to_the_limit_together(
     status.main([f"grid={grid}", f"runs={runs}", f"study={other}"])
     assert "other pools have jobs running here: 1 (1 run)" in capsys.readouterr().out
     ends = [runs / f"{name}/catch/dreamerv3/seed-{k}/attempts/1/attempt.json" for k, name in enumerate(("tiny", other))]
-    wait_for(lambda: all(end.exists() and "ended" in json.loads(end.read_text()) for end in ends))
+    wait_for(lambda: all(end.exists() and json.loads(end.read_text()).get("ended") for end in ends))
     first, second = (json.loads(end.read_text()) for end in ends)
     assert second["started"] >= first["ended"]
 

@@ -41,7 +41,7 @@ def test_a_run_killed_outright_goes_on_from_its_checkpoint(tmp_path: Path, capsy
     assert launch.main([*words, "--detach"]) == 0
     wait_for((killed / "checkpoint/latest.json").exists, 500)
     os.kill(json.loads((killed / "attempts/1/attempt.json").read_text())["pid"], signal.SIGKILL)
-    wait_for(lambda: "ended" in json.loads((killed / "attempts/1/attempt.json").read_text()), 30)
+    wait_for(lambda: json.loads((killed / "attempts/1/attempt.json").read_text()).get("ended"), 30)
     wait_for((whole / "result.json").exists, 500)
     capsys.readouterr()
     assert status.main([*words, "--json"]) == 1
@@ -49,7 +49,7 @@ def test_a_run_killed_outright_goes_on_from_its_checkpoint(tmp_path: Path, capsy
     assert [(row["state"], row["reason"]) for row in rows] == [("ended", "killed"), ("done", None)]
     assert resubmit.main([*words, "--detach"]) == 0
     wait_for((killed / "result.json").exists, 500)
-    wait_for(lambda: "ended" in json.loads((killed / "attempts/2/attempt.json").read_text()), 30)
+    wait_for(lambda: json.loads((killed / "attempts/2/attempt.json").read_text()).get("ended"), 30)
     assert status.main(words) == 0
     assert evaluations(killed) == evaluations(whole)
     second = json.loads((killed / "attempts/2/attempt.json").read_text())

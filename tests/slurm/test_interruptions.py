@@ -47,7 +47,7 @@ def test_scancel_during_the_checkpoint_before_a_time_limit_is_final(lab: Lab) ->
     job = lab.job_ids("one")[0]
     text_of("scancel", "--batch", "--signal=USR2", job)  # as Slurm does before the limit
     text_of("scancel", job)
-    wait_until(lambda: "ended" in attempts(lab, "one", RUNS[0])[0], 30, "ended with a checkpoint")
+    wait_until(lambda: attempts(lab, "one", RUNS[0])[0].get("ended"), 30, "ended with a checkpoint")
     assert attempts(lab, "one", RUNS[0])[0]["reason"] == "stopped"
     wait_until(lambda: state_of(job) != "COMPLETING", 30, "no longer completing")
     time.sleep(2)  # a job queued again waits 8 s before it runs, on the test cluster
@@ -96,7 +96,7 @@ def test_a_requeued_job_leaves_the_run_that_was_resubmitted_and_goes_on_with_the
     text_of("scontrol", "requeue", first["job_id"])
     wait_until(lambda: len(attempts(lab, "pair", RUNS[1])) == 2, 60, "the other goes on")
     lab.run("cancel", "grid=pair", "methods=dreamerv3")
-    wait_until(lambda: "ended" in attempts(lab, "pair", RUNS[0])[1], 30, "its process has ended")
+    wait_until(lambda: attempts(lab, "pair", RUNS[0])[1].get("ended"), 30, "its process has ended")
     at = steps_of(lab.study("pair") / RUNS[1])
     wait_until(lambda: steps_of(lab.study("pair") / RUNS[1]) >= at + 100, 60, "the other goes on training")
     again = attempts(lab, "pair", RUNS[0])
