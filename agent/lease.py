@@ -86,6 +86,14 @@ class Lease:
         else:
             self.kept_at = time.time()
 
+    def check(self) -> None:
+        """Raise RecordError unless the lease lies there and is ours: one that is gone was given back by another."""
+        found = read_record(self.run.lease, Holder)
+        if found is None:
+            raise TakenOver(f"{self.run.path}: its lease is gone")
+        if found.owner != self.owner:
+            raise TakenOver(f"{self.run.path}: was taken over by {_describe(found)}")
+
     def _renew(self, since: float) -> None:
         try:
             found = read_record(self.run.lease, Holder)

@@ -235,6 +235,7 @@ class Study:
 def check_held(lease: Lease) -> None:
     """Raise SubmissionError when another command has taken the study over while this one stood still."""
     try:
+        lease.check()
         lease.beat()
     except RecordError as error:
         reason = "this command stood still, and another one has taken over the study"

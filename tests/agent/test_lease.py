@@ -166,3 +166,15 @@ def test_a_heartbeat_from_the_future_is_set_to_now_and_then_grows_stale(tmp_path
     assert abs(run.lease.stat().st_mtime - time.time()) < 60
     time.sleep(0.01)
     Lease.claim(run, stale_after_s=0.0).release()
+
+
+def test_a_check_takes_no_lease_that_is_gone_or_anothers_for_ours(tmp_path):
+    run = RunDir(tmp_path)
+    lease = Lease.claim(run)
+    lease.check()
+    run.lease.unlink()
+    with pytest.raises(RecordError, match="its lease is gone"):
+        lease.check()
+    Lease.claim(run)
+    with pytest.raises(RecordError, match="was taken over by"):
+        lease.check()
