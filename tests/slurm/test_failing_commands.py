@@ -157,7 +157,8 @@ def test_nothing_is_said_to_be_missing_or_not_while_slurm_does_not_answer(lab: L
             assert "2 runs unknown until Slurm answers" in answer.out
             assert "nothing is missing" not in answer.out
             assert "nothing to resubmit" not in answer.out
-            assert answer.err == "Slurm did not answer (squeue failed with exit code 1: no message)\n"
+            said = "Slurm did not answer (squeue failed with exit code 1: no message)"
+            assert answer.err == f"{said}; it has not answered for this study yet\n"
     assert "sbatch" not in stand.calls()
 
 
