@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 LINE = 335.0  # pt: the line of LaTeX's `article` at 10 pt is 345 pt wide, of a NeurIPS paper 397 pt
 SEPARATION = 3.0  # pt on both sides of a column
 SIZES = (("footnotesize", 8.0), ("scriptsize", 7.0))
+NOTE_LINE = 80  # letters of a note in footnote size that surely fit in a line
 ROWS_PER_FLOAT = 60  # lines of 8 to 9 pt that fill a page with caption and notes
 
 
@@ -53,7 +54,8 @@ def _floats(table: "Table", parts: Sequence[Sequence[int]]) -> list[tuple[list[S
     if rows > ROWS_PER_FLOAT:
         spans = [(first, min(first + ROWS_PER_FLOAT, rows)) for first in range(0, rows, ROWS_PER_FLOAT)]
         return [([part], *span) for part in parts for span in spans]
-    together = max(1, ROWS_PER_FLOAT // (rows + 3))
+    notes = sum(-(-len(note) // NOTE_LINE) for note in table.notes)
+    together = max(1, (ROWS_PER_FLOAT - notes - len(table.rules)) // (rows + 3))
     return [(list(parts[k : k + together]), 0, rows) for k in range(0, len(parts), together)]
 
 
