@@ -145,14 +145,15 @@ def test_json_on_stdout_is_the_whole_output(capsys: pytest.CaptureFixture[str]) 
     assert data["tasks"] == ["atari_pong"] and data["aggregates"][0]["metric"] == "mean"
 
 
-def test_of_an_earlier_report_nothing_is_left() -> None:
+def test_of_an_earlier_report_nothing_is_left_where_it_names_its_files() -> None:
     assert report.main([*QUICK, "tasks=pong,boxing", "--literature"]) == 0
     Path("report/stray.txt").write_text("of a report that did not name its files yet")
     marker = Path("report/report.json")
     old = json.loads(marker.read_text())
     marker.write_text(json.dumps({name: old[name] for name in ("title", "provenance")}))
-    assert report.main([*QUICK, "tasks=pong"]) == 0
-    assert not Path("report/stray.txt").exists()
+    assert report.main([*QUICK, "tasks=pong"]) == 2  # it cannot tell its files from the reader's
+    assert Path("report/stray.txt").exists()
+    marker.write_text(json.dumps(old))
     assert report.main(["reps=200", "tasks=pong"]) == 0
     assert report.main([*QUICK, "tasks=pong"]) == 0
     assert list(Path("report/figures").iterdir()) == []
