@@ -15,6 +15,7 @@ from harness.slurm_rows import Exit, Life
 
 # Seconds by which a process must have ended before its job for its end to be its own.
 WELL_BEFORE_S = 30.0
+KILLS = (9, 15)  # the signals with which jobs are ended from outside
 FULL = "ended without a word, as its disk has no space left; free some, then resubmit --state disk_full"
 FOLDER_TEXTS = (
     "No such file or directory", "Permission denied", "Read-only file system", "Stale file handle",
@@ -234,6 +235,8 @@ def _bare(evidence: Evidence, life: Life | None) -> Diagnosis:
         code = evidence.exit_code
         end = Exit(0, -code) if code < 0 else Exit(code, 0)
     killed = end.killed_by if end is not None else None
+    if end is not None and end.code == killed and not evidence.began and killed not in KILLS:
+        killed = None  # of a set-up line, which may end with any code, rather than a signal that sacct has shortened
     if evidence.asked and (killed in STOP_SIGNALS or end is None or not evidence.began):
         return Diagnosis(Reason.STOPPED, "asked to stop before it listened; goes on from its checkpoint")
     if killed is not None:

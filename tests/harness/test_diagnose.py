@@ -182,6 +182,14 @@ def test_a_job_that_ended_before_python_shows_the_logs_last_line(jobs: dict[str,
     assert found.message == "ended before Python started (exit code 3): module: command not found"
 
 
+@pytest.mark.parametrize(("code", "reason"), [(7, Reason.NOT_STARTED), (9, Reason.KILLED), (137, Reason.KILLED)])
+def test_a_set_up_line_may_end_with_a_code_that_would_be_a_signal(
+    jobs: dict[str, Job], code: int, reason: Reason
+) -> None:
+    job = replace(next(iter(jobs.values())), phase=Phase.ENDED, state="FAILED", exit=Exit(code, 0), lives=())
+    assert diagnose(Evidence(began=False, job=job, job_log="no module called cuda")).reason is reason
+
+
 def test_a_job_without_the_gpu_it_was_planned_with_says_so() -> None:
     line = "job 9 was planned with 1 GPU, but nvidia-smi shows none here (CUDA_VISIBLE_DEVICES=0)"
     found = diagnose(Evidence(began=False, job_log=f"{line}\n"))
