@@ -118,15 +118,15 @@ def flip(path):
 
 
 DAMAGES = {
-    "a state cut by a byte": (lambda f: cut(latest_state(f)), r"state-000000090-2\.npz: is \d+ bytes long"),
+    "a state cut by a byte": (lambda f: cut(latest_state(f)), r"state-000000090-3\.npz: is \d+ bytes long"),
     "a changed digit": (lambda f: change_a_digit(f / "latest.json"), "latest.json: is not what was written there"),
     "no index": (lambda f: (f / "latest.json").unlink(), "latest.json: cannot be opened"),
     "an empty index": (lambda f: (f / "latest.json").write_bytes(b""), "latest.json: not JSON"),
     "the state before": (
-        lambda f: shutil.copy(f / "state-000000083-1.npz", latest_state(f)),
-        r"state-000000090-2\.npz: is ",
+        lambda f: shutil.copy(f / "state-000000083-2.npz", latest_state(f)),
+        r"state-000000090-3\.npz: is ",
     ),
-    "a flipped bit": (lambda f: flip(latest_state(f)), r"90-2\.npz: is not what its checkpoint has written \(SHA-256"),
+    "a flipped bit": (lambda f: flip(latest_state(f)), r"90-3\.npz: is not what its checkpoint has written \(SHA-256"),
     "a missing chunk": (lambda f: max(f.glob("replay/*")).unlink(), "replay/000000083.npz: cannot be opened"),
 }
 
@@ -180,7 +180,7 @@ def test_a_run_without_a_usable_checkpoint_is_refused_by_name_and_begins_only_wh
     subprocess.run(["rm", "-rf", *re.findall(r"\S+(?:checkpoint|jsonl)(?=[ ,])", status.message.split("rm -r")[1])])
     outcomes, members = train(programs, tmp_path, [config_of()], stop_at=70)
     assert outcomes == ["stopped"]
-    assert (members[0].saved or {})["number"] == 1
+    assert (members[0].saved or {})["number"] == 2  # one before the first round, one at the stop
 
 
 @pytest.mark.parametrize("other", [config_of(seed=1), config_of(harmony=False)], ids=["seed", "method"])
