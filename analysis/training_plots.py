@@ -4,6 +4,7 @@
 # pyright: reportMissingTypeStubs=false
 # Matplotlib and pandas are typed in part and seaborn is not, so that strict checking would flag every call that draws.
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,6 +30,7 @@ WEIGHTS = (
     ("harmony/reward_weight", "reward"),
     ("harmony/dyn_weight", "dynamics"),
 )
+TEXTS = dict(WEIGHTS)
 
 
 def _grid(number: int) -> tuple[int, int]:
@@ -155,11 +157,14 @@ def _count_runs(frame: Frame) -> int:
 
 
 def weights_plot(runs: Sequence[LoadedRun]) -> Plot | None:
-    """Return the learned loss weights of Harmony over frames, one panel per method variant.
+    """Return the learned loss weights over frames, one panel per method variant.
 
-    A method without Harmony logs weights too, always 1; it has no panel.
+    Whatever a method logs as `harmony/NAME_weight` is drawn. Runs of older code log weights of 1 under the plain
+    method too; it has no panel.
     """
-    texts = dict(WEIGHTS)
+    logged = {name for run in runs for name in run.series_names if re.fullmatch("harmony/.+_weight", name)}
+    own = {name: name.removeprefix("harmony/").removesuffix("_weight") for name in sorted(logged)}
+    texts = {name: text for name, text in WEIGHTS if name in logged} | {n: t for n, t in own.items() if n not in TEXTS}
     frame: Frame = tidy.training(runs, list(texts))
     methods = sorted(frame[frame.value != 1.0].method.unique()) if len(frame) else []
     if not methods:
@@ -181,7 +186,7 @@ def weights_plot(runs: Sequence[LoadedRun]) -> Plot | None:
     lines = [Line2D([], [], color=colors[n], linestyle=dashes[n], label=texts[n]) for n in shown]
     panels[-1].legend(handles=lines, loc="best")
     caption = "Learned weight of each loss, mean over all tasks and runs; band: lowest to highest run."
-    return Plot("harmony_weights", "Harmony's loss weights", caption, figure)
+    return Plot("harmony_weights", "Learned loss weights", caption, figure)
 
 
 def losses_plot(runs: Sequence[LoadedRun], look: dict[str, Look]) -> Plot | None:

@@ -53,3 +53,5 @@ def test_a_method_written_as_one_file_trains_in_a_pack_and_stands_in_tables_and_
     run(clone, "analysis.report", "grid=./mine.yaml", "runs=runs", "out=report")
     page = (clone / "report/index.html").read_text(encoding="utf-8")
     assert "DreamerV3, one learned weight" in page
+    svg = (clone / "report/figures/harmony_weights.svg").read_text(encoding="utf-8")
+    assert ">all</text>" in svg  # the legend's word for harmony/all_weight
