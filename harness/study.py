@@ -21,13 +21,13 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Collection, Generator, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from agent.config import ConfigError, nearest
+from agent.config import ConfigError, config_hash, from_dict, nearest, read_yaml
 from agent.files import RecordError
 from agent.lease import Lease
 from agent.ownership import make_private, refuse_foreign, refuse_foreign_files, refuse_foreign_run, refuse_swappable
@@ -168,6 +168,24 @@ class Study:
     def planned(self) -> list[Planned]:
         """Return the plan's runs in the order they were planned."""
         return [Planned(RunKey(row.task, row.method, row.seed), row.config_hash) for row in self.plan().runs]
+
+    def unplanned(self, names: Collection[str]) -> Generator[tuple[str, ConfigError]]:
+        """Yield the runs whose config.yaml is not the one that was planned, with what is wrong with it.
+
+        A plan that is not there or cannot be read speaks against no run.
+        """
+        with contextlib.suppress(ConfigError):
+            for run in self.planned():
+                if run.name in names:
+                    try:
+                        self._check_config(run)
+                    except ConfigError as error:
+                        yield run.name, error
+
+    def _check_config(self, run: Planned) -> None:
+        path = self.run(run.name).config
+        if config_hash(from_dict(read_yaml(path))) != run.config_hash:
+            raise ConfigError(f"{path}: is not the configuration that was planned ({run.config_hash})")
 
     def launches(self) -> list[Launch]:
         """Return the launches made so far whose files are sound, oldest first."""

@@ -159,11 +159,27 @@ class Supervisor:
         if group is None:
             return last
         self.waiting.remove(group)
+        group = self._fit(group)
         try:
-            self._start(group)
+            if group:
+                self._start(group)
         except (OSError, RecordError, ForeignError) as error:  # a full disk, a folder of another's: the others go on
             print(f"{group[0].path}: not started: {error}", file=sys.stderr)
         return time.monotonic()
+
+    def _fit(self, runs: list[RunDir]) -> list[RunDir]:
+        """Return the runs whose folders may be trained; the others are named, and left to a resubmission."""
+        fit = {str(run.path.relative_to(self.study)): run for run in runs}
+        unfit: dict[str, Exception] = {}
+        for name, run in fit.items():
+            try:
+                refuse_foreign_run(run.path)
+            except (RecordError, ForeignError) as error:
+                unfit[name] = error
+        unfit |= Study(self.study).unplanned(fit.keys() - unfit.keys())
+        for name, error in unfit.items():
+            print(f"{self.study / name}: not started: {error}", file=sys.stderr)
+        return [run for name, run in fit.items() if name not in unfit]
 
     def _may_start(self, since_last_s: float) -> bool:
         """Start one process after another: the next when the last has begun to train, so that they compile in turn."""
@@ -181,8 +197,6 @@ class Supervisor:
         return float(given) if given.isdigit() else self.began + self.pack.profile.walltime_min * 60.0
 
     def _start(self, runs: list[RunDir]) -> None:
-        for run in runs:
-            refuse_foreign_run(run.path)
         index = len(self.processes)
         environ = process_environment(self.pack.model_dump(), self.gpu, index, self.cache.own, dict(os.environ))
         attempts = [Attempt.begin(run, self.launch.name, self.pack, self.gpu) for run in runs]

@@ -231,6 +231,18 @@ def test_a_worker_leaves_out_the_run_of_another_and_goes_on(made: Launch, tree: 
     assert not (study / "catch/dreamerv3/seed-0/attempts").exists()
 
 
+def test_a_worker_trains_no_other_configuration_than_the_planned_one(made: Launch, tree: Path) -> None:
+    study = made.folder.parents[2]
+    config = study / "catch/dreamerv3/seed-0/config.yaml"
+    config.write_text(config.read_text().replace("batch_size: ", "batch_size: 1"))
+    program = f"from harness.worker import run_pack; run_pack({str(made.pack_file(0))!r})"
+    environ = {**os.environ, "PYTHONPATH": str(tree)}
+    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "seed-0/config.yaml: is not the configuration that was planned" in done.stderr
+    assert [len(list(study.glob(f"catch/*/seed-{seed}/result.json"))) for seed in (0, 1)] == [1, 2]
+
+
 @pytest.fixture
 def no_umask() -> Generator[None]:
     before = os.umask(0)
