@@ -27,6 +27,7 @@ from pathlib import Path
 
 from agent.files import RecordError, open_regular
 from agent.records import AttemptRecord, Plan, Result, Saved, ScoreRow, Status, parse_record, read_record, write_record
+from agent.rows import verify_rows
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=@+,-]{0,150}")
 STALE_AFTER_S = 300.0
@@ -139,8 +140,8 @@ def write_status(run: RunDir, status: Status) -> None:
 def read_result(run: RunDir, config_hash: str | None = None) -> Result | None:
     """Return what a complete run ended with, None while it is not complete.
 
-    Raises: RecordError when the file is damaged, belongs to another configuration than the given one, or names a score
-    that is not the last evaluation's: such a run is not complete.
+    Raises: RecordError when the file is damaged, belongs to another configuration than the given one, names a score
+    that is not the last evaluation's, or vouches for other scores than lie there: such a run is not complete.
     """
     result = read_record(run.result, Result)
     if result is None:
@@ -155,7 +156,14 @@ def read_result(run: RunDir, config_hash: str | None = None) -> Result | None:
                 f"{run.result}: says final_score {result.final_score} at step {result.env_steps}, but the last row of "
                 f"{run.scores.name} is {found}"
             )
+    verify_vouched(run.scores, result)
     return result
+
+
+def verify_vouched(path: Path, result: Result) -> None:
+    """Raise RecordError when a complete run's result vouches for other rows of a file than lie there."""
+    if mark := result.rows.get(path.name):
+        verify_rows(path, mark.model_dump())
 
 
 def last_score(run: RunDir) -> ScoreRow:

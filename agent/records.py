@@ -51,8 +51,16 @@ class Status(Record):
     pack: Count = 1
 
 
+class RowsMark(Record):
+    """The rows of a file as the run has written them: their number, bytes and SHA-256."""
+
+    rows: Count
+    bytes: Count
+    sha256: str
+
+
 class Result(Record):
-    """What a complete run ends with, written last."""
+    """What a complete run ends with, written last; `rows` vouches for its metrics and scores, by their files' names."""
 
     env_steps: Count
     frames: Count
@@ -61,6 +69,7 @@ class Result(Record):
     config_hash: str
     walltime_s: Seconds = 0.0
     pack: Count = 1
+    rows: dict[str, RowsMark] = {}
 
 
 class Provenance(Record):

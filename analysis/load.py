@@ -25,7 +25,7 @@ from analysis.stray import stray_runs
 from analysis.summary import summarise_all
 from analysis.training import Series, unpack
 
-CACHE_FORMAT = 9
+CACHE_FORMAT = 10
 
 
 @dataclass(frozen=True)

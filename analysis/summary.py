@@ -70,6 +70,8 @@ def summarise(folder: Path, configs: dict[str, Any]) -> dict[str, Any]:
     found = _evaluations(run, damage)
     found["training"] = read_training(run.metrics, damage)
     found |= _state(run, damage)
+    if found.pop("metrics_changed"):
+        found["training"] = {}
     found |= _provenance(run, damage)
     found |= _attempts(run, damage)
     identity = read_identity(run, configs, damage)
@@ -157,7 +159,7 @@ def _odd_mean(row: dict[str, Any]) -> str:
 def _state(run: record.RunDir, damage: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {"state": "planned", "env_steps": 0, "total_env_steps": 0, "reason": "", "heartbeat": 0.0}
     found["final_score"] = None
-    found["config_hash"] = ""
+    found["config_hash"], found["metrics_changed"] = "", False
     try:
         status = record.read_status(run)
         if status is not None:
@@ -170,6 +172,8 @@ def _state(run: record.RunDir, damage: list[str]) -> dict[str, Any]:
         result = read_record(run.result, Result)
         if result is not None:
             found |= {"state": "done", "final_score": result.final_score, "config_hash": result.config_hash}
+            record.verify_vouched(run.scores, result)
+            found["metrics_changed"] = _metrics_changed(run, result, damage)
         elif found["state"] == "done":
             damage.append(f"{run.status}: says done, but there is no result.json; the run is left out")
             found["state"] = "damaged"
@@ -177,6 +181,17 @@ def _state(run: record.RunDir, damage: list[str]) -> dict[str, Any]:
         damage.append(str(error))
         found["state"] = "damaged"
     return found
+
+
+def _metrics_changed(run: record.RunDir, result: Result, damage: list[str]) -> bool:
+    """Return whether a complete run's metrics are not those it wrote; of long ones, a sample of which is read, no."""
+    try:
+        if run.metrics.exists() and run.metrics.stat().st_size <= samples.WHOLE:
+            record.verify_vouched(run.metrics, result)
+    except (OSError, files.RecordError) as error:
+        damage.append(f"{error}; its curves of training are left out")
+        return True
+    return False
 
 
 def _provenance(run: record.RunDir, damage: list[str]) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Reading run folders: sound ones, damaged ones, and many."""
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -135,6 +137,30 @@ def test_a_damaged_file_is_listed_and_never_a_traceback(study: Path, name: str, 
     loaded = load_study(study)
     assert any(reason in f"{p.path} {p.reason}" for p in loaded.problems if p.path.startswith(str(path)))
     assert len(loaded.runs) == 4
+
+
+@pytest.mark.parametrize(("name", "now"), [("scores.jsonl", "damaged"), ("metrics.jsonl", "done")])
+def test_rows_that_a_result_vouches_for_and_that_were_changed_are_listed(study: Path, name: str, now: str) -> None:
+    run = run_dir(study)
+    for path in (run.metrics, run.scores):
+        path.touch()
+        path.write_text(path.read_text() or '{"frames": 4, "loss/image": 1.5}\n')
+    marks: dict[str, object] = {}
+    for path in (run.metrics, run.scores):
+        text = path.read_bytes()
+        marks[path.name] = {"rows": text.count(b"\n"), "bytes": len(text), "sha256": hashlib.sha256(text).hexdigest()}
+    run.result.write_text(json.dumps(json.loads(run.result.read_text()) | {"rows": marks}))
+    assert not load_study(study).problems
+    changed = run.path / name
+    first = re.search(r"\d", changed.read_text())
+    assert first is not None
+    text = changed.read_text()
+    changed.write_text(text[: first.start()] + str((int(first[0]) + 1) % 10) + text[first.end() :])
+    loaded = load_study(study)
+    assert any("are not those that the run has written" in p.reason for p in loaded.problems)
+    assert state(loaded) == now
+    (found,) = [r for r in loaded.runs if r.key == RunKey.of(run.path)]
+    assert now == "damaged" or not found.series_names
 
 
 def test_attempts_that_are_no_folder_are_listed(study: Path) -> None:

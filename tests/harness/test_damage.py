@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from agent.files import append_row
-from agent.record import write_status
+from agent.record import read_result, write_status
 from agent.records import AttemptRecord, Holder, Provenance, Result, Status, write_record
+from agent.rows import Rows
 from harness import cancel, launch, logs, resubmit, status
 from harness.command import parse
 from harness.grid import configure, expand
@@ -198,6 +199,20 @@ def test_a_result_that_contradicts_plan_scores_or_status_is_damaged(
     (state,) = [state for state in overview(study).runs if state.run.name == DONE]
     assert state.label == "damaged" and state.diagnosis is not None
     assert any(part in state.diagnosis.message for part in words.split("|"))
+
+
+def test_a_result_does_not_count_when_a_score_it_vouches_for_was_changed(study: Study) -> None:
+    run = study.run(DONE)
+    scores = Rows(run.scores)
+    scores.go_on()
+    for step, mean in ((5, 0.25), (10, 1.0)):
+        scores.append({"env_steps": step, "frames": step, "mean": mean, "metric": "return"})
+    run.result.write_text(json.dumps(json.loads(run.result.read_text()) | {"rows": {"scores.jsonl": scores.mark()}}))
+    assert read_result(run) is not None
+    run.scores.write_text(run.scores.read_text().replace("0.25", "0.75"))
+    (state,) = [state for state in overview(study).runs if state.run.name == DONE]
+    assert state.label == "damaged" and state.diagnosis is not None
+    assert "its first 2 rows are not those that the run has written" in state.diagnosis.message
 
 
 @pytest.mark.parametrize("damage", SOME)
