@@ -13,6 +13,7 @@ from typing import Any
 
 from agent.config import ConfigError
 from agent.lease import Lease
+from agent.ownership import refuse_foreign_cache
 from agent.record import plan_path
 from harness import hours, jobenv, packing, pool, profiles, snapshot, submit
 from harness.command import Command, Flag, counted, run
@@ -193,6 +194,8 @@ def launch(command: Command) -> int:
     grid = configure(load_grid(command.settings["grid"]), command)
     runs = expand(grid)
     check_writable(runs_folder(command))
+    for cache in {each.config.jax.compilation_cache for each in runs} - {"auto", "off"}:
+        refuse_foreign_cache(Path(cache))  # what is compiled there, jobs run
     for sentence in ignored(grid):
         print(f"note: {sentence}", file=sys.stderr)
     study = study_of(command)

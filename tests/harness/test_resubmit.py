@@ -65,11 +65,12 @@ def test_a_failed_node_is_excluded(runs: list[Run]) -> None:
 
 def test_what_would_end_the_same_way_is_left_unless_named(runs: list[Run]) -> None:
     states = [
-        ended(reason, runs[0]) for reason in (Reason.CODE_ERROR, Reason.HOST_OOM, Reason.PREEMPTED, Reason.KILLED)
+        ended(reason, runs[0])
+        for reason in (Reason.CODE_ERROR, Reason.CHECKPOINT, Reason.HOST_OOM, Reason.PREEMPTED, Reason.KILLED)
     ]
     reasons = [[str(s.diagnosis.reason) for s in part if s.diagnosis] for part in choose(states, Command())]
-    assert reasons == [["preempted", "killed"], ["code_error", "host_oom"]]
+    assert reasons == [["preempted", "killed"], ["code_error", "checkpoint", "host_oom"]]
     with_fix, left = choose(states, Command(flags={"fix": ""}))
-    assert (len(with_fix), len(left)) == (3, 1)
+    assert (len(with_fix), len(left)) == (3, 2)
     named, left = choose(states, Command(flags={"state": "failed"}))
     assert ([str(s.diagnosis.reason) for s in named if s.diagnosis], left) == (["code_error", "killed"], [])

@@ -136,6 +136,18 @@ def test_training_refuses_a_compilation_cache_of_others(
     assert not (tmp_path / "run").exists()
 
 
+def test_launch_refuses_a_compilation_cache_of_others_before_anything_is_written(
+    tree: Path, grid: str, tmp_path: Path, capsys: Capture
+) -> None:
+    cache = tmp_path / "compiled"
+    make_private(cache)
+    cache.chmod(0o777)
+    words = [f"grid={grid}", f"runs={tmp_path / 'runs'}", f"agent.jax.compilation_cache={cache}"]
+    assert launch.main(words) == 2
+    assert str(cache) in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
 HARNESS = [
     "",
     "plan.json",
