@@ -38,6 +38,7 @@ NOT_IDENTITY = (
     "jax.imagine_unroll",
     "jax.debug_nans",
     "env.processes",
+    "env.hang_s",
     "run.eval_overlap",
     "run.log_every",
     "run.checkpoint_every_s",

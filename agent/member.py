@@ -334,6 +334,15 @@ class Member:
         result = {**self._stamp(), "final_score": score.get(name), "config_hash": self.hash, "pack": self.pack}
         files.write_json(self.run.result, result | {"rows": self.rows()})
 
+    def abandon(self, state: StateWord, reason: str, message: str) -> None:
+        """Say how this attempt ended and give the run back, from beside a thread that may never return."""
+        status = self.status
+        status.state, status.reason, status.message, status.phase = state, reason, message, "ended"
+        status.env_steps, status.updates, status.heartbeat = self.steps, self.updates, time.time()
+        with suppress(OSError):
+            record.write_status(self.run, status)
+        self.lease.release()
+
     def end(self, state: StateWord, reason: str | None = None, message: str | None = None) -> None:
         """Write the last status of this attempt, close the environments and give the run back."""
         self.status.state, self.status.reason, self.status.message, self.status.phase = state, reason, message, "ended"

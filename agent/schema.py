@@ -184,10 +184,15 @@ class CrafterEnv(Section):
 
 
 class EnvSettings(Section):
-    """How many training environments, where they run, and each suite's settings."""
+    """How many training environments, where they run, and each suite's settings.
+
+    `hang_s`: seconds after which an environment in the training process that does not come back from a step ends its
+    run; 0: never. One in a worker process is replaced after two minutes.
+    """
 
     amount: Positive = 4
     processes: Literal["auto", "on", "off"] = "auto"
+    hang_s: Rate = 600.0
     atari: AtariEnv = AtariEnv()
     metaworld: MetaworldEnv = MetaworldEnv()
     catch: CatchEnv = CatchEnv()

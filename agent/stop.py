@@ -26,6 +26,11 @@ class StopFlag:
     def __init__(self) -> None:
         self.signal: int | None = None
         self._interrupting = False
+        self._came = False
+        self._bytes, came = os.pipe()  # a byte of each signal's number, written at once whatever the main thread does
+        for end in (self._bytes, came):
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(came, warn_on_full_buffer=False)
         for number in NUMBERS:
             signal.signal(number, self._handle)
 
@@ -41,6 +46,12 @@ class StopFlag:
 
     def __call__(self) -> bool:
         return self.signal is not None
+
+    def heard(self) -> bool:
+        """Return whether a signal has come, also one whose handler has to wait for the main thread."""
+        with contextlib.suppress(BlockingIOError):
+            self._came = self._came or bool(set(os.read(self._bytes, 4096)).intersection(NUMBERS))
+        return self._came or self()
 
     @contextlib.contextmanager
     def interrupts(self) -> Generator[None]:

@@ -183,6 +183,7 @@ def train(pairs: list[tuple[Config, RunDir]], stop: StopFlag) -> int:
     from agent.loop import Loop
     from agent.member import Member
     from agent.programs import Programs
+    from agent.watchdog import Watchdog
 
     members: list[Member] = []
     failed = 0
@@ -219,7 +220,8 @@ def train(pairs: list[tuple[Config, RunDir]], stop: StopFlag) -> int:
         for member in members:
             member.end("failed", *reason_of(error))
         raise
-    outcomes = Loop(members, programs, on_device=on_device, stopped=stop).run()
+    with Watchdog(members, config.env.hang_s, stop.heard):
+        outcomes = Loop(members, programs, on_device=on_device, stopped=stop).run()
     if failed or "failed" in outcomes:
         return FAILED
     return STOPPED if "stopped" in outcomes else DONE

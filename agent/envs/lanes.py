@@ -11,6 +11,7 @@ from typing import Any
 from agent.envs import worker
 from agent.envs.base import EnvFactory, EnvironmentFault, EnvironmentUnavailable, EnvSpec, State
 from agent.envs.group import Command, Group, layout, shared_file, views
+from agent.envs.inside import step_of
 from agent.envs.state import StateError
 
 START_TIMEOUT_S = 300.0
@@ -37,7 +38,8 @@ class LocalLane:
 
     def wait(self) -> None:
         """Do it."""
-        self._group.step(self._commands)
+        with step_of(self):
+            self._group.step(self._commands)
 
 
 class WorkerLane:

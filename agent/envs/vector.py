@@ -77,6 +77,10 @@ class VectorEnv:
         """Return the process ids of the workers."""
         return [lane.pid for lane in self._lanes if isinstance(lane, WorkerLane)]
 
+    def holds(self, lane: object) -> bool:
+        """Return whether a lane is one of this vector's."""
+        return any(lane is mine for mine in self._lanes)
+
     def step(self, actions: Any, active: np.ndarray | None = None) -> Batch:
         """Return the next record of every environment; see `step_async`."""
         self.step_async(actions, active)
