@@ -72,7 +72,8 @@ class Evidence:
     `asked` whether it had been told to stop; `began` says whether the process ever wrote something; `reason` and
     `message` are what the run itself wrote of this attempt in status.json;
     `stderr` is the attempt's, `job_log` the job's (Slurm's own words are there); `started`, `ended` are unix seconds;
-    `disk_full` says whether the disk of the run has no space left now; `folder` is the run's path.
+    `disk_full` says whether the disk of the run has no space left now; `folder` is the run's path;
+    `watched` says whether its job's worker had begun to watch its runs.
     """
 
     complete: bool = False
@@ -88,6 +89,7 @@ class Evidence:
     started: float | None = None
     disk_full: bool = False
     folder: str = ""
+    watched: bool = False
     job: Job | None = None
 
 
@@ -241,6 +243,8 @@ def _bare(evidence: Evidence, life: Life | None) -> Diagnosis:
         return Diagnosis(Reason.STOPPED, "asked to stop before it listened; goes on from its checkpoint")
     if killed is not None:
         return Diagnosis(Reason.KILLED, f"killed by {signal_name(killed)}; nothing says by whom")
+    if not evidence.began and evidence.watched:
+        return Diagnosis(Reason.LOST, _why_left(evidence) or "its job ended before it began this run")
     if not evidence.began and (job is None or job.phase is not Phase.UNKNOWN):
         last = [line.strip() for line in evidence.job_log.splitlines() if line.strip()]
         exit_text = f" (exit code {end.code})" if end and end.code else ""
@@ -255,6 +259,12 @@ def _bare(evidence: Evidence, life: Life | None) -> Diagnosis:
     if end is not None and (job is None or job.state == "COMPLETED" or evidence.exit_code == 0):
         return Diagnosis(Reason.CODE_ERROR, "exit code 0 without a result", fingerprint="exit-0")
     return Diagnosis(Reason.LOST, "its process is gone and nothing says why")
+
+
+def _why_left(evidence: Evidence) -> str:
+    """Return what a worker said of a run that it did not start, "" if nothing."""
+    mark = f"{'/'.join(evidence.folder.split('/')[-3:])}: not started: "
+    return next((line.partition(mark)[2] for line in evidence.job_log.splitlines() if mark in line), "")
 
 
 def still_queued(job: Job | None) -> bool:

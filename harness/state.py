@@ -23,7 +23,7 @@ from harness.failure_texts import read_tail
 from harness.reading import Reading, read_run
 from harness.records import PoolJob, PoolRecord
 from harness.slurm import Job, Phase, Snapshot, Ticket
-from harness.study import Launch, Lost, Planned, Study
+from harness.study import Launch, Lost, Planned, Study, begun_file
 
 SILENT = "Slurm did not say"
 STALE_WHEN_ENDED_S = 60.0  # of a lease whose job Slurm calls ended
@@ -315,6 +315,7 @@ def _ended(
         started=attempt.started if attempt else None,
         disk_full=_disk_full(folder.path),
         folder=str(folder.path),
+        watched=where is not None and begun_file(where.launch.folder, where.number).exists(),
         job=job,
     )
     return RunState(run, State.ENDED, status, where, attempt, diagnose(evidence))

@@ -110,6 +110,11 @@ class Launch:
         return cancelled_in(self.cancel_file(number))
 
 
+def begun_file(launch: Path, number: int) -> Path:
+    """The file that a job's worker leaves once it watches its runs: what follows is no fault of the job's start."""
+    return launch / "begun" / f"{number:04d}"
+
+
 def cancelled_in(path: Path) -> set[str]:
     """Return the runs that a request asks to stop, none without one; RecordError when it is damaged."""
     request = read_record(path, CancelRecord)

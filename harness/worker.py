@@ -28,7 +28,7 @@ from harness.attempts import Attempt, broke, latest
 from harness.cache import Cache
 from harness.jobenv import EnvironmentFault, Gpu, cores, find_gpu, finished, job_id, process_environment, share
 from harness.records import PackRecord
-from harness.study import Study, cancelled_in
+from harness.study import Study, begun_file, cancelled_in
 
 STAGGER_S = 120.0
 POLL_S = 0.2
@@ -99,6 +99,10 @@ class Supervisor:
         self.waiting = [runs] if self.pack.mode == "vmap" else [[run] for run in runs]
         self._drop_what_is_not_due()
         self.catch_signals()
+        with contextlib.suppress(OSError):  # a full disk: then the log has to tell
+            begun = begun_file(self.launch, self.pack.number)
+            begun.parent.mkdir(exist_ok=True)
+            begun.touch()
         published = started = looked = time.monotonic()
         while self.waiting or any(process.ended is None for process in self.processes):
             if self.signalled is not None:

@@ -32,7 +32,9 @@ def test_an_environment_that_does_not_come_back_ends_its_run_with_the_reason_env
     run = RunDir(tmp_path / "run")
     status = record.read_status(run)
     assert status is not None and (status.state, status.reason) == ("failed", "environment")
-    assert "an environment of gym_Step-v0 has not come back from a step for 4 s (env.hang_s=3)" in (status.message or "")
+    assert "an environment of gym_Step-v0 has not come back from a step for 4 s (env.hang_s=3)" in (
+        status.message or ""
+    )
     assert (status.message or "-") in err and "Traceback" not in err
     assert not run.lease.exists()
 

@@ -190,6 +190,15 @@ def test_a_set_up_line_may_end_with_a_code_that_would_be_a_signal(
     assert diagnose(Evidence(began=False, job=job, job_log="no module called cuda")).reason is reason
 
 
+def test_a_run_that_its_worker_never_came_to_goes_on_with_what_the_worker_said_of_it() -> None:
+    log = "submitit INFO - Loading pickle\n/runs/s/catch/a/seed-0: not started: no room\n"
+    for seed, said in ((0, "no room"), (1, "its job ended before it began this run")):
+        found = diagnose(
+            Evidence(began=False, watched=True, exit_code=1, job_log=log, folder=f"/runs/s/catch/a/seed-{seed}")
+        )
+        assert (found.reason, found.retry, found.message) == (Reason.LOST, Retry.AS_IS, said)
+
+
 def test_a_job_without_the_gpu_it_was_planned_with_says_so() -> None:
     line = "job 9 was planned with 1 GPU, but nvidia-smi shows none here (CUDA_VISIBLE_DEVICES=0)"
     found = diagnose(Evidence(began=False, job_log=f"{line}\n"))
