@@ -14,7 +14,7 @@ from analysis.results import HUMAN, RAW, Group, Results, order_methods, order_ta
 from analysis.runs import Interval
 from analysis.scores import label
 from analysis.table import Table
-from analysis.tables import METRIC_NAMES, SCALE_NAMES, count, frames_text, task_label
+from analysis.tables import METRIC_NAMES, SCALE_NAMES, count, fixed, frames_text, interval_text, task_label
 
 if TYPE_CHECKING:
     from analysis.figure import Plot
@@ -155,9 +155,9 @@ def _comparison_card(group: Group, number: int) -> str:
 
 def _card(head: str, i: Interval, what: str, basis: str) -> str:
     known = i.low is not None and i.high is not None
-    spread = f"[{i.low:.3f}, {i.high:.3f}]" if known else f"(no interval: {i.reason})"
+    spread = interval_text(i).partition(" ")[2] if known else f"(no interval: {i.reason})"
     lines = f"<span>{what} {spread}<br>{basis}</span>"
-    return f'<div class="card"><span>{escape(head)}</span><b>{i.estimate:.3f}</b>{lines}</div>'
+    return f'<div class="card"><span>{escape(head)}</span><b>{fixed(i.estimate, 3)}</b>{lines}</div>'
 
 
 def _named(c: Contents, tables: Sequence[str], plots: Sequence[str]) -> str:

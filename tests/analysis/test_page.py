@@ -138,3 +138,12 @@ def test_the_page_draws_itself(page: Path, tmp_path: Path, size: str, dark: bool
         used = sum(grey.histogram()[:100]) / (grey.width * grey.height)
     assert isinstance(background, (int, float))
     assert (background < 60) == dark and (used > 0.8 if dark else 0.01 < used < 0.3)
+
+
+def test_a_card_below_zero_has_the_minus_sign_of_the_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_study(tmp_path / "runs" / "low", tasks=("atari_pong",), score=lambda task, method, seed, number: -21.0)
+    words = ["grid=low", f"runs={tmp_path / 'runs'}", f"out={tmp_path / 'report'}", "reps=200", "--no-figures"]
+    assert report.main(words) == 0
+    cards = re.findall(r'class="card">.*?<b>(.*?)</b>', (tmp_path / "report" / "index.html").read_text())
+    assert cards[0] == "−0.008"
