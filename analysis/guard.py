@@ -17,6 +17,7 @@ from analysis.scores import RunScores
 # Settings that may differ between runs without changing what is computed; a test holds them equal to agent.config's.
 NOT_IDENTITY = frozenset(
     (
+        "env.hang_s",
         "env.processes",
         "jax.compilation_cache",
         "jax.conv",
