@@ -11,7 +11,7 @@ from typing import TextIO
 from agent.config import ConfigError
 from harness.command import Command, Flag, run
 from harness.plan import select
-from harness.state import RunState, log_files, overview
+from harness.state import RunState, overview
 from harness.study import Study, study_of
 
 FLAGS = {
@@ -66,7 +66,7 @@ def _files(study: Study, state: RunState, attempt: int) -> list[Path]:
     where = state.where
     began = not where or (state.attempt is not None and state.attempt.launch == where.launch.id)
     if not attempt and not began and where and where.job_id:
-        return [path for path in log_files(where.launch, where.job_id) if path.is_file()]
+        return [path for path in where.launch.log_files(where.job_id) if path.is_file()]
     if not numbers:
         return []
     chosen = folder.attempts / str(attempt or numbers[-1])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from agent.files import RecordError
 from agent.record import RunDir, read_result, read_status
 from agent.records import AttemptRecord, Result, Status
 from harness.attempts import latest
+
+FULL_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,15 @@ def read_run(run: RunDir, config_hash: str) -> Reading:
         except RecordError as error:
             damage.append(str(error))
     return Reading(run, status, number, attempt, result, damage[0] if damage else "")
+
+
+def disk_full(path: Path) -> bool:
+    """Return whether the disk of a folder has no space left."""
+    try:
+        disk = os.statvfs(path)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < FULL_BYTES
 
 
 def _check_end(run: RunDir, result: Result, status: Status) -> None:

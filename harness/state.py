@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from pathlib import Path
 
 from agent.files import RecordError
 from agent.lease import is_held, lease_holder
@@ -20,7 +19,7 @@ from harness.answer import answered_at, note_answer
 from harness.attempts import STOPPED_CODE, broke
 from harness.diagnose import Diagnosis, Evidence, diagnose
 from harness.failure_texts import read_tail
-from harness.reading import Reading, read_run
+from harness.reading import Reading, disk_full, read_run
 from harness.records import PoolJob, PoolRecord
 from harness.slurm import Job, Phase, Snapshot, Ticket
 from harness.study import Launch, Lost, Planned, Study, begun_file
@@ -28,7 +27,6 @@ from harness.study import Launch, Lost, Planned, Study, begun_file
 SILENT = "Slurm did not say"
 STALE_WHEN_ENDED_S = 60.0  # of a lease whose job Slurm calls ended
 SUBMITTING_S = 600.0
-FULL_BYTES = 64 * 1024
 NO_STATUS = Status()
 
 
@@ -313,7 +311,7 @@ def _ended(
         job_log=_job_log(where),
         on_gpu=bool(where and where.launch.data.profile.gpus),
         started=attempt.started if attempt else None,
-        disk_full=_disk_full(folder.path),
+        disk_full=disk_full(folder.path),
         folder=str(folder.path),
         watched=where is not None and begun_file(where.launch.folder, where.number).exists(),
         job=job,
@@ -329,24 +327,10 @@ def _told_to_stop(state: PoolRecord | None, job: PoolJob | None, attempt: Attemp
     return ended is None or ended >= state.stopping
 
 
-def _disk_full(path: Path) -> bool:
-    try:
-        disk = os.statvfs(path)
-    except OSError:
-        return False
-    return disk.f_bavail * disk.f_frsize < FULL_BYTES
-
-
 def _job_log(where: Where | None) -> str:
     if where is None or where.job_id is None:
         return ""
-    return "\n".join(read_tail(path) for path in log_files(where.launch, where.job_id))
-
-
-def log_files(launch: Launch, job_id: str) -> list[Path]:
-    """Return the files of a job's own output: Slurm's words, and those of a worker that could not start."""
-    stem = job_id.removeprefix("local-")
-    return [launch.folder / "submitit" / f"{stem}_0_log.{kind}" for kind in ("out", "err")]
+    return "\n".join(read_tail(path) for path in where.launch.log_files(where.job_id))
 
 
 ALIASES = {"oom": ("gpu_oom", "host_oom"), "failed": ("code_error", "killed", "record", "nan", "not_started", "lost")}

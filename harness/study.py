@@ -101,6 +101,11 @@ class Launch:
         """The file that tells the worker of a job what to do."""
         return self.folder / "packs" / f"{number:04d}.json"
 
+    def log_files(self, job_id: str) -> list[Path]:
+        """The files of a job's own output: Slurm's words, and those of a worker that could not start."""
+        stem = job_id.removeprefix("local-")
+        return [self.folder / "submitit" / f"{stem}_0_log.{kind}" for kind in ("out", "err")]
+
     def cancel_file(self, number: int) -> Path:
         """The file whose presence asks a job to stop some of its runs."""
         return self.folder / "cancel" / f"{number:04d}.json"
