@@ -7,7 +7,7 @@ one pack. Exit codes: 0 complete, 1 error, 2 wrong input, 75 asked to stop (chec
 
 from __future__ import annotations
 
-from agent.stop import StopFlag, Stopped, leave
+from agent.run.stop import StopFlag, Stopped, leave
 
 STOP = StopFlag() if __name__ == "__main__" else None  # before anything that takes time to import
 
@@ -20,17 +20,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent import config as configuration
-from agent.config import Config, ConfigError
+from agent.contract import config as configuration
+from agent.contract.config import Config, ConfigError
+from agent.contract.files import RecordError, set_aside, write_json
+from agent.contract.ownership import make_private, refuse_foreign_cache, refuse_foreign_run, tighten_umask
+from agent.contract.records import Provenance, read_record
+from agent.contract.run_folder import RunDir, read_result
+from agent.contract.terminal import print_anywhere
 from agent.envs.registry import check_available
-from agent.files import RecordError, set_aside, write_json
-from agent.ownership import make_private, refuse_foreign_cache, refuse_foreign_run, tighten_umask
-from agent.record import RunDir, read_result
-from agent.records import Provenance, read_record
-from agent.terminal import print_anywhere
 
 if TYPE_CHECKING:
-    from agent.member import Member
+    from agent.run.member import Member
 
 DONE, FAILED, WRONG_INPUT, STOPPED = 0, 1, 2, 75
 USAGE = "python -m agent.train --configs atari100k --task atari_pong --seed 0 --harmony True --logdir DIR [KEY=VALUE]…"
@@ -171,19 +171,19 @@ def train(pairs: list[tuple[Config, RunDir]], stop: StopFlag) -> int:
     if stop():
         report_stop(run for _, run in pairs)
         return STOPPED
-    from agent import device, heap
+    from agent.run import device, heap
 
     device.configure(pairs[0][0])
     kind = device.describe()
     device.verify_pool()
     if device.is_cpu():
         heap.unite()
-    from agent import provenance, replay
-    from agent.failure import reason_of
-    from agent.loop import Loop
-    from agent.member import Member
-    from agent.programs import Programs
-    from agent.watchdog import Watchdog
+    from agent.run import provenance, replay
+    from agent.run.failure import reason_of
+    from agent.run.loop import Loop
+    from agent.run.member import Member
+    from agent.run.programs import Programs
+    from agent.run.watchdog import Watchdog
 
     members: list[Member] = []
     failed = 0
@@ -238,9 +238,9 @@ def _has_provenance(run: RunDir) -> bool:
 
 def report_stop(runs: Iterable[RunDir]) -> None:
     """Record in status.json of runs that nobody holds, and that have not failed, that a stop came before they began."""
-    from agent.lease import is_held
-    from agent.record import read_status, write_status
-    from agent.records import Status
+    from agent.contract.lease import is_held
+    from agent.contract.records import Status
+    from agent.contract.run_folder import read_status, write_status
 
     for run in runs:
         if is_held(run) or run.result.exists():
@@ -257,9 +257,9 @@ def report_stop(runs: Iterable[RunDir]) -> None:
 
 def report_failure(run: RunDir, error: Exception) -> None:
     """Print a run's error and record it in status.json, unless another process owns the folder."""
-    from agent.failure import reason_of
-    from agent.lease import is_held
-    from agent.record import Status, read_status, write_status
+    from agent.contract.lease import is_held
+    from agent.contract.run_folder import Status, read_status, write_status
+    from agent.run.failure import reason_of
 
     reason, message = reason_of(error)
     print(f"{run.path}: {reason}: {message}", file=sys.stderr)

@@ -11,13 +11,16 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from agent.terminal import print_anywhere
-from analysis import added, comparison_tables, folder, guard, load, results, scores, selection, tidy, trace
+from agent.contract.terminal import print_anywhere
+from analysis import selection
+from analysis.data import load, scores
+from analysis.data.last import parse_last
 from analysis.errors import InputError, nearest
-from analysis.last import parse_last
+from analysis.findings import added, guard, results, tidy, trace
 from analysis.options import HELP, Options, parse
-from analysis.table import Table
-from analysis.write import write_report
+from analysis.output import comparison_tables, folder
+from analysis.output.table import Table
+from analysis.output.write import write_report
 
 
 @dataclass

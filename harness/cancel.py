@@ -5,17 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from agent.config import ConfigError
-from agent.files import RecordError, set_aside
-from agent.records import write_record
-from harness import slurm
+from agent.contract.config import ConfigError
+from agent.contract.files import RecordError, set_aside
+from agent.contract.records import write_record
+from harness.backend import slurm
+from harness.backend.slurm import Phase
 from harness.command import Command, SubmissionError, run
 from harness.launch import follow_up
-from harness.plan import select
-from harness.records import CancelRecord
-from harness.slurm import Phase
-from harness.state import RunState, State, Where, job_of, overview
-from harness.study import Launch, study_of
+from harness.state.survey import RunState, State, Where, job_of, overview
+from harness.study.folder import Launch, study_of
+from harness.study.plan import select
+from harness.study.records import CancelRecord
 
 
 def cancel(command: Command) -> int:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from agent.config import ConfigError, nearest
-from agent.files import RecordError
-from agent.ownership import ForeignError, tighten_umask
-from agent.terminal import print_anywhere
+from agent.contract.config import ConfigError, nearest
+from agent.contract.files import RecordError
+from agent.contract.ownership import ForeignError, tighten_umask
+from agent.contract.terminal import print_anywhere
 
 
 class SubmissionError(Exception):

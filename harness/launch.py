@@ -11,24 +11,27 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from agent.config import ConfigError
-from agent.lease import Lease
-from agent.ownership import refuse_foreign_cache
-from agent.record import plan_path
-from harness import hours, jobenv, packing, pool, profiles, snapshot, submit
+from agent.contract.config import ConfigError
+from agent.contract.lease import Lease
+from agent.contract.ownership import refuse_foreign_cache
+from agent.contract.run_folder import plan_path
+from harness.backend import pool, submit
 from harness.command import Command, Flag, counted, run
-from harness.credentials import check_places
-from harness.diagnose import Retry
-from harness.environments import check_environments
-from harness.grid import Grid, Run, configure, expand, ignored, shaping
-from harness.grid_file import load_grid
-from harness.packing import Pack
-from harness.plan import check_same, check_writable, write_configs, write_plan
-from harness.profiles import Profile
-from harness.records import PackPart, ProfileRecord
-from harness.state import SILENT, Overview, RunState, State, overview
-from harness.study import Launch, Study, check_held, new_launch, runs_folder, study_of
-from harness.watch import watch_pools
+from harness.console.watch import watch_pools
+from harness.job import allocation
+from harness.state import hours
+from harness.state.diagnose import Retry
+from harness.state.survey import SILENT, Overview, RunState, State, overview
+from harness.study import frozen_code, packing, profiles
+from harness.study.credentials import check_places
+from harness.study.environments import check_environments
+from harness.study.folder import Launch, Study, check_held, new_launch, runs_folder, study_of
+from harness.study.grid import Grid, Run, configure, expand, ignored, shaping
+from harness.study.grid_file import load_grid
+from harness.study.packing import Pack
+from harness.study.plan import check_same, check_writable, write_configs, write_plan
+from harness.study.profiles import Profile
+from harness.study.records import PackPart, ProfileRecord
 
 FLAGS = {
     "dry-run": Flag("show the plan, the jobs and their cost; submit and write nothing"),
@@ -59,7 +62,7 @@ def profile_for(grid: Grid, command: Command) -> profiles.Choice:
     choice = profiles.choose(name, {**grid.resources, **command.cluster}, look="dry-run" in command.flags)
     profile = choice.profile
     if profile.gpus == "auto":
-        profile = profile.model_copy(update={"gpus": jobenv.count_gpus()})
+        profile = profile.model_copy(update={"gpus": allocation.count_gpus()})
     return replace(choice, profile=profile)
 
 
@@ -99,7 +102,7 @@ def plan_order(study: Study, grid: Grid, command: Command, runs: list[Run]) -> O
 def memory_gb(profile: Profile) -> float | None:
     """Return the memory of the GPU that a job gets in GiB, None without one or where it is not known."""
     if profile.kind == "local" and profile.gpus and profile.gpu_mem_gb is None:
-        gpu = jobenv.find_gpu()
+        gpu = allocation.find_gpu()
         return gpu.memory_gb if gpu else None
     return packing.gpu_memory_gb(profile) if profile.gpus else None
 
@@ -169,7 +172,7 @@ def describe(order: Order, rates: Any) -> list[str]:
         lines.append("sbatch: " + " ".join(f"--{k}" if v is True else f"--{k}={v}" for k, v in options.items()))
     if memory := memory_gb(profile):
         worst = max(order.packs, key=lambda pack: pack.processes)
-        fraction = jobenv.memory_fraction(worst.processes, memory)
+        fraction = allocation.memory_fraction(worst.processes, memory)
         lines.append(f"memory: each process gets {fraction:.1%} of a {memory:g} GiB GPU, {worst.processes} on it")
     lines.append(hours.text(hours.estimate(runs, rates, order.largest), profile, len(order.packs)))
     return lines
@@ -205,14 +208,14 @@ def launch(command: Command) -> int:
     if "dry-run" in command.flags:
         return _dry_run(command, order, grid)
     rates = hours.measured(runs_folder(command), order.profile.gpu_type)
-    snapshot.list_files(snapshot.ROOT, [runs_folder(command)])  # refuses before anything is written
+    frozen_code.list_files(frozen_code.ROOT, [runs_folder(command)])  # refuses before anything is written
     with study.lock() as lease:
         study.refuse_foreign(run.name for run in runs)
         check_same(study, runs)
-        code_tree, files = snapshot.describe(leave_out=[runs_folder(command)])  # now, not before a wait for the lock
+        code_tree, files = frozen_code.describe(leave_out=[runs_folder(command)])  # now, not before a wait for the lock
         tree = asdict(code_tree)
         if not os.path.lexists(plan_path(study.path)):  # it names the code that its first runs get
-            snapshot.freeze(study.code, code_tree, files)
+            frozen_code.freeze(study.code, code_tree, files)
         cost = functools.partial(hours.estimate, rates=rates, pack=order.largest)
         write_plan(study, grid.source, runs, tree, cost, shaping(command))
         recover(study)
@@ -221,7 +224,7 @@ def launch(command: Command) -> int:
         if not missing:
             made = None
         else:
-            code = snapshot.freeze(study.code, code_tree, files)
+            code = frozen_code.freeze(study.code, code_tree, files)
             made = submit_order(order, grid.source, code, tree, lease)
     return _report(command, order, made, view)
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from agent.config import ConfigError
+from agent.contract.config import ConfigError
 from harness.command import Command, Flag, run
-from harness.plan import select
-from harness.state import RunState, overview
-from harness.study import Study, study_of
+from harness.state.survey import RunState, overview
+from harness.study.folder import Study, study_of
+from harness.study.plan import select
 
 FLAGS = {
     "follow": Flag("go on showing what is written, until Ctrl-C or the runs' end"),

@@ -11,26 +11,27 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.config import ConfigError
-from agent.lease import Lease
-from agent.ownership import refuse_foreign_files
-from agent.reasons import Reason
-from agent.record import saved_steps
-from agent.records import write_record
-from harness import hours, packing, profiles, snapshot
+from agent.contract.config import ConfigError
+from agent.contract.lease import Lease
+from agent.contract.ownership import refuse_foreign_files
+from agent.contract.reasons import Reason
+from agent.contract.records import write_record
+from agent.contract.run_folder import saved_steps
+from harness.backend.submit import check_path
 from harness.command import Command, Flag, counted, run
-from harness.diagnose import Diagnosis, Retry
-from harness.grid import Run, parse_pack, parse_pack_mode
+from harness.console.table import ends
+from harness.console.watch import watch_pools
 from harness.launch import Order, first_id, follow_up, memory_gb, parse_jobs, recover, submit_order, tell_unknown
-from harness.mend import mend
-from harness.plan import read_configs, select
-from harness.profiles import Profile, widen
-from harness.state import RunState, State, filter_states, overview
+from harness.state import hours
+from harness.state.diagnose import Diagnosis, Retry
+from harness.state.mend import mend
+from harness.state.survey import RunState, State, filter_states, overview
 from harness.status import chosen_states
-from harness.study import Launch, Study, check_held, study_of
-from harness.submit import check_path
-from harness.table import ends
-from harness.watch import watch_pools
+from harness.study import frozen_code, packing, profiles
+from harness.study.folder import Launch, Study, check_held, study_of
+from harness.study.grid import Run, parse_pack, parse_pack_mode
+from harness.study.plan import read_configs, select
+from harness.study.profiles import Profile, widen
 
 FLAGS = {
     "state": Flag("only runs in these states or with these reasons of their end, as in failed,timeout,oom", "LIST"),
@@ -126,7 +127,7 @@ def _profile(recorded: dict[str, Any], command: Command) -> Profile:
         data = widen({key: value for key, value in recorded.items() if key != "name"})
         profile = profiles.build(recorded["name"], data, command.cluster)
     if profile.gpus == "auto":
-        from harness.jobenv import count_gpus
+        from harness.job.allocation import count_gpus
 
         return profile.model_copy(update={"gpus": count_gpus()})
     return profile
@@ -135,10 +136,10 @@ def _profile(recorded: dict[str, Any], command: Command) -> Profile:
 def _new_code(study: Study, command: Command) -> tuple[Path, dict[str, Any]] | None:
     if "new-code" not in command.flags:
         return None
-    tree, files = snapshot.describe(leave_out=[study.path.parent])
+    tree, files = frozen_code.describe(leave_out=[study.path.parent])
     if "dry-run" in command.flags:
         return study.code / tree.code_tree, asdict(tree)
-    return snapshot.freeze(study.code, tree, files), asdict(tree)
+    return frozen_code.freeze(study.code, tree, files), asdict(tree)
 
 
 @dataclass(frozen=True)

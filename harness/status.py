@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from agent.config import ConfigError, nearest
-from agent.lease import lease_holder
-from harness import hours
+from agent.contract.config import ConfigError, nearest
+from agent.contract.lease import lease_holder
 from harness.command import Command, Flag, run
+from harness.console.table import cost, ends, next_command, notes, progress, rich_table, summary
+from harness.console.watch import watch
 from harness.launch import follow_up
-from harness.plan import select
-from harness.state import Overview, RunState, State, filter_states, known_words, overview
-from harness.study import Study, study_of
-from harness.table import cost, ends, next_command, notes, progress, rich_table, summary
-from harness.watch import watch
+from harness.state import hours
+from harness.state.survey import Overview, RunState, State, filter_states, known_words, overview
+from harness.study.folder import Study, study_of
+from harness.study.plan import select
 
 FLAGS = {
     "watch": Flag("keep showing it until nothing is under way"),

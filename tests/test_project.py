@@ -37,8 +37,9 @@ def declared() -> list[Requirement]:
     return [Requirement(text) for group in groups for text in group]
 
 
-def test_package_files_are_empty() -> None:
-    assert [path for path in tracked("*__init__.py") if path.stat().st_size] == []
+def test_package_files_are_empty_but_the_librarys() -> None:
+    filled = [str(path.relative_to(ROOT)) for path in tracked("*__init__.py") if path.stat().st_size]
+    assert filled == ["analysis/stats/__init__.py"]
 
 
 def test_every_pin_is_exact_and_names_no_host() -> None:

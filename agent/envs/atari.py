@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 from ale_py import Action, ALEInterface, ALEState, LoggerMode, roms
 
-from agent.config import ConfigError, nearest
-from agent.envs.base import ArraySpec, DiscreteAction, EnvSpec, State, Step, check_seed, discrete, record
+from agent.contract.config import ConfigError, nearest
+from agent.contract.tasks import ATARI_UNPLAYABLE
+from agent.envs.base import State, Step, check_seed, discrete, record
 from agent.envs.state import ANY, MT19937, StateError, check
-from agent.tasks import ATARI_UNPLAYABLE
+from agent.spec import ArraySpec, DiscreteAction, EnvSpec
 
 ROM_OF_GAME = {"james_bond": "jamesbond"}
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from agent.config import ConfigError
-from agent.envs.base import ArraySpec, DiscreteAction, EnvSpec, State, Step, check_seed, discrete, record
+from agent.contract.config import ConfigError
+from agent.envs.base import State, Step, check_seed, discrete, record
 from agent.envs.state import PCG64, check
+from agent.spec import ArraySpec, DiscreteAction, EnvSpec
 
 LEFT, STAY, RIGHT = 0, 1, 2
 BALL_CHANNEL, PADDLE_CHANNEL = 0, 1

@@ -10,10 +10,10 @@ import json
 import sys
 from collections.abc import Sequence
 
-from agent.config import ConfigError
+from agent.contract.config import ConfigError
+from agent.contract.schema import EnvSettings
+from agent.contract.terminal import print_anywhere
 from agent.envs.registry import check_available
-from agent.schema import EnvSettings
-from agent.terminal import print_anywhere
 
 
 def main(argv: Sequence[str]) -> int:

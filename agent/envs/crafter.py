@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from agent.config import ConfigError, nearest
-from agent.envs.base import ArraySpec, DiscreteAction, EnvironmentUnavailable, EnvSpec
+from agent.contract.config import ConfigError, nearest
+from agent.envs.base import EnvironmentUnavailable
 from agent.envs.replayed import Observation, Outcome, Replayed
+from agent.spec import ArraySpec, DiscreteAction, EnvSpec
 
 TASKS = {"reward": True, "noreward": False}
 MISSING = "Crafter is not installed; run: pip install 'harmony-bench[crafter]'"

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from agent.config import ConfigError, nearest
+from agent.contract.config import ConfigError, nearest
 from agent.envs import gl
-from agent.envs.base import ArraySpec, BoxAction, EnvironmentUnavailable, EnvSpec
+from agent.envs.base import EnvironmentUnavailable
 from agent.envs.replayed import Observation, Outcome, Replayed
+from agent.spec import ArraySpec, BoxAction, EnvSpec
 
 # Where camera 0 is not the one that papers show.
 USUAL_CAMERA = {"quadruped": 2}

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from agent.envs.base import Env, EnvFactory, EnvironmentFault, EnvSpec, State, Step, check_step
+from agent.envs.base import Env, EnvFactory, EnvironmentFault, State, Step, check_step
+from agent.spec import EnvSpec
 
 Command = tuple[int, Any]
 """(index within the group, action), the action None for a reset."""

@@ -9,10 +9,11 @@ from subprocess import Popen, TimeoutExpired
 from typing import Any
 
 from agent.envs import worker
-from agent.envs.base import EnvFactory, EnvironmentFault, EnvironmentUnavailable, EnvSpec, State
+from agent.envs.base import EnvFactory, EnvironmentFault, EnvironmentUnavailable, State
 from agent.envs.group import Command, Group, layout, shared_file, views
 from agent.envs.inside import step_of
 from agent.envs.state import StateError
+from agent.spec import EnvSpec
 
 START_TIMEOUT_S = 300.0
 

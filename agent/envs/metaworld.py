@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from agent.config import ConfigError
+from agent.contract.config import ConfigError
 from agent.envs import gl
-from agent.envs.base import ArraySpec, BoxAction, EnvSpec, State, Step, box, check_seed, record
+from agent.envs.base import State, Step, box, check_seed, record
 from agent.envs.state import PCG64, Schema, check
+from agent.spec import ArraySpec, BoxAction, EnvSpec
 
 LIMIT = 500
 # What resets change in the model; the rest is as loaded from the task's XML.

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from agent.config import ConfigError, suite_of, validate_task
+from agent.contract.config import ConfigError, suite_of, validate_task
+from agent.contract.schema import EnvSettings
 from agent.envs.base import SEED_LIMIT, Env, EnvironmentUnavailable, check_seed
-from agent.schema import EnvSettings
 
 TRAINING, EVALUATION = 0, 1
 

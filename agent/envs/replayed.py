@@ -8,20 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from agent.envs.base import (
-    SEED_LIMIT,
-    ArraySpec,
-    DiscreteAction,
-    EnvironmentFault,
-    EnvSpec,
-    State,
-    Step,
-    box,
-    check_seed,
-    discrete,
-    record,
-)
+from agent.envs.base import SEED_LIMIT, EnvironmentFault, State, Step, box, check_seed, discrete, record
 from agent.envs.state import ANY, check
+from agent.spec import ArraySpec, DiscreteAction, EnvSpec
 
 Observation = Mapping[str, np.ndarray]
 Outcome = tuple[Observation, float, bool, bool]

@@ -12,8 +12,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from agent.envs.base import ArraySpec, State
-from agent.files import RecordError
+from agent.contract.files import RecordError
+from agent.envs.base import State
+from agent.spec import ArraySpec
 
 Schema = Mapping[str, Any]
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from agent.envs.base import ArraySpec, DiscreteAction, EnvFactory, EnvironmentFault, State
+from agent.envs.base import EnvFactory, EnvironmentFault, State
 from agent.envs.group import Command
 from agent.envs.lanes import Lane, LocalLane, WorkerLane, WorkerLost
 from agent.envs.state import Schema, StateError, check
+from agent.spec import ArraySpec, DiscreteAction
 
 log = logging.getLogger(__name__)
 

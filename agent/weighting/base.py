@@ -1,7 +1,8 @@
 """How the methods of a program weight the world model's losses: each run takes its own method's total.
 
-A method is a file of this folder that holds NAME, LABEL, SCALARS, IGNORES (`agent/methods.py` says what they are) and
-two functions: `total(losses, scalars, scales)`, the loss per [batch, time], and `metrics(scalars)`, what it logs.
+A method is a file of this folder that holds NAME, LABEL, SCALARS, IGNORES (`agent/contract/methods.py` says what they
+are) and two functions: `total(losses, scalars, scales)`, the loss per [batch, time], and `metrics(scalars)`, what it
+logs.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from agent.methods import PAIR, MethodFileError, methods, scalar_names
+from agent.contract.methods import PAIR, MethodFileError, methods, scalar_names
 
 Losses = Mapping[str, Float[Array, "batch time"]]
 Scalars = Mapping[str, Float[Array, ""]]

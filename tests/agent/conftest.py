@@ -2,10 +2,10 @@
 
 import pytest
 
-from agent import replay
-from agent.member import Member
-from agent.programs import Programs
-from agent.record import RunDir
+from agent.contract.run_folder import RunDir
+from agent.run import replay
+from agent.run.member import Member
+from agent.run.programs import Programs
 from tests.agent.loops import config_of, train
 
 

@@ -4,11 +4,12 @@ import json
 
 import numpy as np
 
-from agent import checkpoint, files
-from agent.config import make_config
-from agent.loop import Loop
-from agent.member import Member
-from agent.record import RunDir
+from agent.contract import files
+from agent.contract.config import make_config
+from agent.contract.run_folder import RunDir
+from agent.run import checkpoint
+from agent.run.loop import Loop
+from agent.run.member import Member
 
 SETTINGS = {"task": "catch", "run.steps": 120, "run.eval_every": 60, "env.catch.size": 8}
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent import checkpoint, files, sealed
+from agent.contract import files, sealed
+from agent.contract.run_folder import RunDir
 from agent.envs.state import StateError
-from agent.member import Member
-from agent.record import RunDir
+from agent.run import checkpoint
+from agent.run.member import Member
 from tests.agent.loops import config_of, state_of, train
 
 

@@ -8,9 +8,10 @@ import time
 
 import pytest
 
-from agent import files, train
-from agent.config import make_config
-from agent.record import RunDir
+from agent import train
+from agent.contract import files
+from agent.contract.config import make_config
+from agent.contract.run_folder import RunDir
 
 TINY = ["--configs", "debug", "--task", "catch", "env.catch.size=8"]
 QUICK = [*TINY, "run.steps=120", "run.eval_every=60"]
@@ -76,7 +77,7 @@ def test_missing_logdir_and_task_show_the_usage(capsys):
 
 
 def test_another_configuration_in_the_same_folder_is_refused_with_its_differences(capsys, tmp_path):
-    from agent import config as configuration
+    from agent.contract import config as configuration
 
     run = RunDir(tmp_path)
     saved = make_config(["debug"], {"task": "catch", "actent": 1e-3, "harmony": False})
@@ -96,7 +97,7 @@ def test_settings_that_leave_the_numbers_alone_may_change(tmp_path):
 
 
 def test_runs_of_a_pack_may_differ_in_seed_and_method_only(capsys, tmp_path):
-    from agent import config as configuration
+    from agent.contract import config as configuration
 
     folders = []
     for name, settings in {

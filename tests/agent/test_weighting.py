@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agent import methods as registry
-from agent.config import ConfigError, make_config
-from agent.methods import MethodFileError, describe, methods, scalar_names
+from agent.contract import methods as registry
+from agent.contract.config import ConfigError, make_config
+from agent.contract.methods import MethodFileError, describe, methods, scalar_names
 from agent.weighting import base
 from agent.weighting.base import load, together, total_loss, weighted
 

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent import files, record
-from agent.config import config_hash, dump_yaml, make_config
-from agent.record import RunDir, RunKey
-from agent.records import Provenance, Result, StateWord, Status, read_record, write_record
+from agent.contract import files, run_folder
+from agent.contract.config import config_hash, dump_yaml, make_config
+from agent.contract.records import Provenance, Result, StateWord, Status, read_record, write_record
+from agent.contract.run_folder import RunDir, RunKey
 
 PACKAGES = {"jax": "0.10.2", "numpy": "2.4.6"}
 # The header of scores of one's own.
@@ -65,7 +65,7 @@ def write_run(
     status = Status(
         state=state, env_steps=evaluations * every, total_env_steps=planned * every, reason=reason, heartbeat=heartbeat
     )
-    record.write_status(run, status)
+    run_folder.write_status(run, status)
     number, attempt = run.new_attempt()
     files.write_json(
         attempt / "attempt.json",
@@ -82,7 +82,7 @@ def write_run(
     )
     if state == "done":
         steps = evaluations * every
-        last = record.last_score(run).score if evaluations else None
+        last = run_folder.last_score(run).score if evaluations else None
         result = Result(
             env_steps=steps,
             frames=steps * frames_per_step,
@@ -97,13 +97,13 @@ def write_run(
 
 def plan_as(study: Path, key: RunKey, config_hash_: str) -> None:
     """Have the plan, if it names the run, name it with this configuration."""
-    plan = record.read_plan(study)
+    plan = run_folder.read_plan(study)
     if plan is None or key not in {RunKey(row.task, row.method, row.seed) for row in plan.runs}:
         return
     for row in plan.runs:
         if RunKey(row.task, row.method, row.seed) == key:
             row.config_hash = config_hash_
-    write_record(record.plan_path(study), plan)
+    write_record(run_folder.plan_path(study), plan)
 
 
 def write_metrics(run: RunDir, key: RunKey, steps: int, frames_per_step: int) -> None:
@@ -131,7 +131,8 @@ def write_plan(study: Path, keys: Iterable[RunKey]) -> None:
         rows.append({"task": key.task, "method": key.method, "seed": key.seed, "config_hash": config_hash_})
     plan = {"study": study.name, "grid": study.name, "runs": rows}
     files.write_json(
-        record.plan_path(study), plan | {"estimate": {"hours": None, "known_hours": 1.5, "measured": 3, "unknown": 2}}
+        run_folder.plan_path(study),
+        plan | {"estimate": {"hours": None, "known_hours": 1.5, "measured": 3, "unknown": 2}},
     )
 
 

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from agent.record import RunKey
-from analysis import load, report, training_plots
-from analysis.fill import fill_command
-from analysis.tidy import pd
+from agent.contract.run_folder import RunKey
+from analysis import report
+from analysis.data import load
+from analysis.findings.fill import fill_command
+from analysis.findings.tidy import pd
+from analysis.output import training_plots
 from tests.analysis.studies import rows, write_plan, write_run, write_study
 
 pytestmark = pytest.mark.usefixtures("own_folder")

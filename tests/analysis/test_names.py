@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from agent import tasks
-from agent.config import make_config
-from agent.record import RunKey
+from agent.contract import tasks
+from agent.contract.config import make_config
+from agent.contract.run_folder import RunKey
 from analysis import names, report
 from analysis.errors import InputError
 from harness.command import match_name

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.record import RunKey
+from agent.contract.run_folder import RunKey
 from analysis import options, report
 from tests.analysis.studies import TIDY, rows, write_plan, write_run, write_study
 

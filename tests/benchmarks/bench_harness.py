@@ -15,10 +15,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from agent.files import append_row
-from agent.record import RunDir, write_status
-from agent.records import AttemptRecord, Result, Status, write_record
-from harness.study import Study
+from agent.contract.files import append_row
+from agent.contract.records import AttemptRecord, Result, Status, write_record
+from agent.contract.run_folder import RunDir, write_status
+from harness.study.folder import Study
 from tests.slurm.cluster import Answer, Lab, Stand, environment, make_tree
 
 ROUNDS = 3

@@ -13,8 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from agent.record import RunKey
-from analysis.load import load_study
+from agent.contract.run_folder import RunKey
+from analysis.data.load import load_study
 from tests.analysis.studies import write_plan, write_run
 
 METHODS = ("dreamerv3", "harmony_dreamerv3")
@@ -22,7 +22,7 @@ METHODS = ("dreamerv3", "harmony_dreamerv3")
 
 def build(study: Path, folders: int, tasks: int = 26) -> None:
     """Write one run per task and method through the agent's writers, and the other seeds as copies of its files."""
-    from agent.tasks import ATARI_100K
+    from agent.contract.tasks import ATARI_100K
 
     seeds = -(-folders // (tasks * len(METHODS)))
     keys = [RunKey(task, method, seed) for seed in range(seeds) for task in ATARI_100K[:tasks] for method in METHODS]

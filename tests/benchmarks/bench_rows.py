@@ -14,8 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from agent.record import RunKey
-from agent.tasks import ATARI_100K
+from agent.contract.run_folder import RunKey
+from agent.contract.tasks import ATARI_100K
 from tests.analysis.studies import write_plan, write_run
 from tests.benchmarks.bench_load import METHODS, measure
 

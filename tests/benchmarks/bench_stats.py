@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from analysis import scores, stats
+from analysis import stats
+from analysis.data import scores
 
 REPS = 50_000
 METRICS = ("mean", "median", "iqm", "optimality_gap")

@@ -18,7 +18,7 @@ from statistics import NormalDist
 import numpy as np
 
 from analysis import stats
-from analysis.intervals import t_quantile
+from analysis.stats.intervals import t_quantile
 
 SHAPES: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {
     "normal": lambda rng, size: 0.35 * rng.normal(size=size),

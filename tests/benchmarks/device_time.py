@@ -27,7 +27,7 @@ from tests.benchmarks.kernels import Instruction, read_program
 ROOT = Path(__file__).resolve().parents[2]
 UNKNOWN = "(not named)"
 # Files whose functions serve the whole agent: the function that calls them says more.
-GENERAL = {"nets.py", "products.py", "convolution.py", "distributions.py", "recurrence.py"}
+GENERAL = {"layers.py", "products.py", "convolution.py", "distributions.py", "recurrence.py"}
 # What only encloses other operations; its own time is waiting for them.
 ENCLOSING = {"while", "call", "conditional", "async-start"}
 # By parts of the names of the libraries' kernels and calls; the first that is found holds.
@@ -74,7 +74,7 @@ def frames(text: str) -> dict[str, str]:
         at, outermost = number, ""
         while at in stack:
             file, function = places[stack[at]["file_location_id"]]
-            if Path(file).parent == ROOT / "agent":
+            if ROOT / "agent" in Path(file).parents:
                 outermost = f"{Path(file).stem}.{function}"
                 if Path(file).name not in GENERAL:
                     break

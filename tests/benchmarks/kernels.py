@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agent.config import Config
+from agent.contract.config import Config
 
 # An H100 SXM as its driver describes it: 132 multiprocessors of 128 lanes, 80 GB of HBM3.
 H100 = {
@@ -133,8 +133,8 @@ def _callee(text: str, role: str) -> str:
 
 def unrolled(config: Config) -> Config:
     """Return the configuration with the unrolling and the forms that a GPU gives it, where this process has none."""
-    from agent.products import one_hot_form
-    from agent.recurrence import unroll_factor
+    from agent.nn.products import one_hot_form
+    from agent.nn.recurrence import unroll_factor
 
     observe = unroll_factor(config.jax.observe_unroll, config.batch_length, "gpu")
     imagine = unroll_factor(config.jax.imagine_unroll, config.imag_horizon, "gpu")
@@ -150,8 +150,8 @@ def compile_update(preset: str, pack: int, settings: dict[str, str]) -> dict[str
     import jax.numpy as jnp
     from jax.experimental import topologies
 
-    from agent.programs import Programs
-    from agent.replay import replay_spec
+    from agent.run.programs import Programs
+    from agent.run.replay import replay_spec
     from tests.benchmarks.workloads import update_function, workload
 
     device = topologies.get_topology_desc(

@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agent import evaluate, learner, replay, train
+from agent import train
 from agent.envs.registry import factories
-from agent.programs import EvalPolicy, Programs, stack
-from agent.replay import replay_spec
+from agent.method import learner
+from agent.run import evaluate, replay
+from agent.run.programs import EvalPolicy, Programs, stack
+from agent.run.replay import replay_spec
 from tests.benchmarks.timing import Calibration, timed
 from tests.benchmarks.workloads import (
     pack_of,

@@ -2,22 +2,36 @@
 
 Reads one line for every update on standard input and answers each with a line of JSON. Uses only what every version of
 the agent has had since its first update: the configuration, the learner, and shapes; and the kept heap if it has one.
+Modules that have moved are looked for in each place where they were.
 """
 
-import importlib.util
 import json
 import resource
 import sys
 import time
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agent import learner
-from agent.config import make_config
-from agent.envs.base import ArraySpec, DiscreteAction, EnvSpec
+
+def module(*places: str) -> ModuleType | None:
+    """Return the first of these modules that the checkout has."""
+    for place in places:
+        package = place.rpartition(".")[0]
+        if find_spec(package) and find_spec(place):
+            return import_module(place)
+    return None
+
+
+learner: Any = module("agent.method.learner", "agent.learner")
+configuration: Any = module("agent.contract.config", "agent.config")
+spec: Any = module("agent.spec", "agent.envs.base")
+heap: Any = module("agent.run.heap", "agent.heap")
 
 
 def random_batch(batch: int, length: int) -> dict[str, jax.Array]:
@@ -34,13 +48,13 @@ def random_batch(batch: int, length: int) -> dict[str, jax.Array]:
 
 def main(preset: str) -> None:
     """Compile, then make one update for each line that is read."""
-    config = make_config([preset], {"task": "atari_pong"})
+    config = configuration.make_config([preset], {"task": "atari_pong"})
     state = learner.init_train_state(
-        config, EnvSpec({"image": ArraySpec((64, 64, 3), "uint8")}, DiscreteAction(18)), key=jax.random.key(0)
+        config,
+        spec.EnvSpec({"image": spec.ArraySpec((64, 64, 3), "uint8")}, spec.DiscreteAction(18)),
+        key=jax.random.key(0),
     )
-    if importlib.util.find_spec("agent.heap"):
-        from agent import heap
-
+    if heap:
         heap.unite()
         heap.keep()
     batch = random_batch(config.batch_size, config.batch_length)

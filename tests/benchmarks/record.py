@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agent.files import write_json
-from agent.provenance import code
+from agent.contract.files import write_json
+from agent.run.provenance import code
 
 Row = dict[str, Any]
 

@@ -9,8 +9,8 @@ from tests.benchmarks.device_time import ROOT, Event
 PROGRAM = f"""HloModule jit_update
 
 FileNames
-1 "{ROOT}/agent/rssm.py"
-2 "{ROOT}/agent/nets.py"
+1 "{ROOT}/agent/method/rssm.py"
+2 "{ROOT}/agent/nn/layers.py"
 3 "/elsewhere/jax/lax.py"
 
 FunctionNames

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.packing import run_memory_gb
+from harness.study.packing import run_memory_gb
 from tests.benchmarks import kernels
 from tests.benchmarks.workloads import workload
 

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agent import replay
-from agent.config import Config, make_config, suite_of
-from agent.envs.base import Action, ArraySpec, BoxAction, DiscreteAction, EnvSpec
-from agent.methods import PAIR
-from agent.programs import Programs, host_stack, stack
+from agent.contract.config import Config, make_config, suite_of
+from agent.contract.methods import PAIR
+from agent.run import replay
+from agent.run.programs import Programs, host_stack, stack
+from agent.spec import Action, ArraySpec, BoxAction, DiscreteAction, EnvSpec
 
 # preset → a task of its suite, and the actions of that suite (18 and 4 are the largest action sets).
 SUITES: dict[str, tuple[str, Action]] = {

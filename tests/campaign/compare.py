@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from agent import checkpoint, files
-from agent.record import RunDir
+from agent.contract import files
+from agent.contract.run_folder import RunDir
+from agent.run import checkpoint
 
 # What depends on how often and how fast a run was worked on, not on what it computed: times and what they shape.
 TIMES = {"walltime_s", "evaluation_s", "rate/env_steps_per_s", "rate/updates_per_s", "bytes", "sha256"}

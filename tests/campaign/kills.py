@@ -7,7 +7,7 @@ import signal
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from agent.files import write_json
+from agent.contract.files import write_json
 
 KILL, TERM, INT, USR2 = signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR2
 

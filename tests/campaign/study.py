@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.record import RunDir
+from agent.contract.run_folder import RunDir
 from harness import launch, resubmit, status
 from tests.campaign.cases import Case
 from tests.slurm.cluster import slack

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.record import RunDir
+from agent.contract.run_folder import RunDir
 from tests.campaign import __main__ as campaign
 from tests.campaign import kills, soak
 from tests.campaign.compare import differences

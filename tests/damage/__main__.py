@@ -10,10 +10,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from agent import replay
-from agent.member import Member
-from agent.programs import Programs
-from agent.record import RunDir
+from agent.contract.run_folder import RunDir
+from agent.run import replay
+from agent.run.member import Member
+from agent.run.programs import Programs
 from tests.agent.loops import config_of
 from tests.damage.judge import HARMLESS, PREVIOUS, REFUSED, SILENT, Verdicts, judge
 from tests.damage.subject import make

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from agent import checkpoint
-from agent.checkpoint import CheckpointError
-from agent.rows import Rows
+from agent.contract.rows import Rows
+from agent.run import checkpoint
+from agent.run.checkpoint import CheckpointError
 from tests.damage.spoil import FOLDERS, KINDS
 
 ROWS = ("metrics.jsonl", "scores.jsonl")

@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-from agent.config import dump_yaml
-from agent.programs import Programs
+from agent.contract.config import dump_yaml
+from agent.run.programs import Programs
 from tests.agent.loops import config_of, train
 from tests.damage.judge import Subject
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import checkpoint
+from agent.run import checkpoint
 from tests.damage.__main__ import compiled
 from tests.damage.judge import HARMLESS, PREVIOUS, REFUSED, SILENT, Subject, copy_of, judge, states, verdict_on
 from tests.damage.subject import make

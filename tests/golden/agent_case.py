@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from agent import behavior, learner
-from agent.distributions import OneHot, symexp
-from agent.learner import TrainState
-from agent.metrics import train_metrics
-from agent.optim import AdamState
-from agent.rssm import Latent
+from agent.method import behavior, learner
+from agent.method.learner import TrainState
+from agent.method.metrics import train_metrics
+from agent.method.rssm import Latent
+from agent.method.world_model import Carry
+from agent.nn.distributions import OneHot, symexp
+from agent.nn.optim import AdamState
 from agent.weighting.base import learned_weights, together
-from agent.world_model import Carry
 from tests.golden import metrics
 from tests.golden.convert import IDENTITY, Arrays, Case, Determined, our_name, paths, read_case
 from tests.golden.report import FileReport

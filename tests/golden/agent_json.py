@@ -11,13 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agent import nets, replay, schedule
-from agent.config import Config, make_config
-from agent.envs.base import ArraySpec, BoxAction, DiscreteAction, EnvSpec, Step, record
+from agent.contract.config import Config, make_config
+from agent.envs.base import Step, record
 from agent.envs.vector import VectorEnv
-from agent.evaluate import Episodes
-from agent.learner import init_train_state
-from agent.schedule import Every, Ratio
+from agent.method.learner import init_train_state
+from agent.nn import layers
+from agent.run import replay, schedule
+from agent.run.evaluate import Episodes
+from agent.run.schedule import Every, Ratio
+from agent.spec import ArraySpec, BoxAction, DiscreteAction, EnvSpec
 from tests.golden.convert import IDENTITY, our_name, paths
 from tests.golden.report import FileReport
 
@@ -51,7 +53,7 @@ def check_initializers(report: FileReport, data: Any) -> None:
         shape, fans = entry["shape"], {"fan_in": entry["fan_in"], "fan_out": entry["fan_out"]}
         report.equal(f"{name}/fan_in", fans["fan_in"], np.prod(shape[:-1]))
         report.equal(f"{name}/fan_out", fans["fan_out"], np.prod(shape[:-2]) * shape[-1])
-        make = nets.truncated_normal if entry["dist"] == "normal" else nets.uniform
+        make = layers.truncated_normal if entry["dist"] == "normal" else layers.uniform
         rows = math.ceil(DRAWS / np.prod(shape))
         kernels = np.asarray(make((rows, *shape), **fans, scale=entry["outscale"], key=jax.random.key(i)))
         report.close(f"{name}/analytic_std", entry["analytic_std"], kernels.std(), STD_RTOL)

@@ -8,10 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agent import behavior, optim
-from agent.behavior import ContinuousActor, DiscreteActor, ReturnScale
-from agent.convolution import ConvForm
-from agent.distributions import (
+from agent.contract.schema import Adam, Config, RetNorm
+from agent.method import behavior
+from agent.method.behavior import ContinuousActor, DiscreteActor, ReturnScale
+from agent.method.rssm import GRU, clip_action
+from agent.method.world_model import scaled
+from agent.nn import optim
+from agent.nn.convolution import ConvForm
+from agent.nn.distributions import (
     Bernoulli,
     Normal,
     OneHot,
@@ -23,11 +27,8 @@ from agent.distributions import (
     two_hot,
     two_hot_bins,
 )
-from agent.nets import MLP, Conv, ConvTranspose, Dense, Linear, Norm
-from agent.rssm import GRU, clip_action
-from agent.schema import Adam, Config, RetNorm
+from agent.nn.layers import MLP, Conv, ConvTranspose, Dense, Linear, Norm
 from agent.weighting.base import weighted
-from agent.world_model import scaled
 from tests.golden.agent_case import FORWARD, GRADIENT, below, read
 from tests.golden.convert import Arrays, Determined
 from tests.golden.report import FileReport

@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Array
 from pydantic import BaseModel
 
-from agent.config import Config
-from agent.distributions import Sampler
-from agent.envs.base import ArraySpec, BoxAction, DiscreteAction, EnvSpec
-from agent.learner import TrainState, init_train_state
+from agent.contract.config import Config
+from agent.method.learner import TrainState, init_train_state
+from agent.nn.distributions import Sampler
+from agent.spec import ArraySpec, BoxAction, DiscreteAction, EnvSpec
 
 Tree = TypeVar("Tree")
 Arrays = Mapping[str, np.ndarray]

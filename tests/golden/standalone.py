@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from agent import learner
-from agent.config import from_dict
-from agent.distributions import OneHot
-from agent.envs.base import ArraySpec, BoxAction, DiscreteAction, EnvSpec
-from agent.learner import TrainState, init_train_state
-from agent.nets import in_compute_dtype as in_compute_dtype
+from agent.contract.config import from_dict
+from agent.method import learner
+from agent.method.learner import TrainState, init_train_state
+from agent.nn.distributions import OneHot
+from agent.nn.layers import in_compute_dtype as in_compute_dtype
+from agent.spec import ArraySpec, BoxAction, DiscreteAction, EnvSpec
 from agent.weighting.base import together
 from tests.golden.convert import Arrays, Case, Determined, our_name, paths, read_case
 from tests.golden.report import FileReport

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agent import convolution
-from agent.schema import Jax
+from agent.contract.schema import Jax
+from agent.nn import convolution
 from tests.golden import __main__ as checker
 from tests.golden import standalone
 from tests.golden.report import FileReport

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from agent import behavior, distributions, learner, nets, optim, rssm, world_model
-from agent.distributions import OneHot, TwoHot
-from agent.rssm import GRU, RSSM
+from agent.method import behavior, learner, rssm, world_model
+from agent.method.rssm import GRU, RSSM
+from agent.nn import distributions, layers, optim
+from agent.nn.distributions import OneHot, TwoHot
 from agent.weighting import base as weighting
 from tests.golden import standalone
 
@@ -105,7 +106,7 @@ def imagined_in_the_old_model(state, *args, gradient=learner.actor_gradient, **k
 
 PERTURBATIONS = {
     "GRU gates in another order": (GRU, "gate", staticmethod(swapped_gates), "forward"),
-    "layer norm epsilon 1e-5": (nets, "NORM_EPS", 1e-5, "forward"),
+    "layer norm epsilon 1e-5": (layers, "NORM_EPS", 1e-5, "forward"),
     "no unimix in the prior": (RSSM, "prior", prior_without_unimix, "forward"),
     "images over 256": (world_model, "scaled", lambda image: image.astype(jnp.float32) / 256, "forward"),
     "two-hot mean of symexp bins": (

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import pool, profiles, snapshot
+from harness.backend import pool
+from harness.study import frozen_code, profiles
 
 STAND_IN = Path(__file__).parent / "standin.py"
-ROOT = snapshot.ROOT
+ROOT = frozen_code.ROOT
 
 
 @pytest.fixture
@@ -18,13 +19,12 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "tree"
     for name in ("harness", "configs", "slurm"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "agent").mkdir()
-    contract = "config methods schema tasks files record records lease reasons ownership terminal"
-    for name in ("__init__", *contract.split()):
-        shutil.copy2(ROOT / "agent" / f"{name}.py", folder / "agent" / f"{name}.py")
-    shutil.copytree(ROOT / "agent/weighting", folder / "agent/weighting", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("contract", "weighting"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "agent" / name, folder / "agent" / name, ignore=ignored)
+    shutil.copy2(ROOT / "agent" / "__init__.py", folder / "agent" / "__init__.py")
     shutil.copy2(STAND_IN, folder / "agent" / "train.py")
-    monkeypatch.setattr(snapshot, "ROOT", folder)
+    monkeypatch.setattr(frozen_code, "ROOT", folder)
     monkeypatch.setattr(profiles, "have_slurm", lambda: False)
     monkeypatch.setattr(pool, "POLL_S", 0.02)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -12,10 +12,10 @@ import sys
 import time
 from pathlib import Path
 
-from agent.files import append_row, keep_rows, write_json
-from agent.lease import Lease
-from agent.record import RunDir, RunKey, read_plan, write_status
-from agent.records import Result, StateWord, Status, write_record
+from agent.contract.files import append_row, keep_rows, write_json
+from agent.contract.lease import Lease
+from agent.contract.records import Result, StateWord, Status, write_record
+from agent.contract.run_folder import RunDir, RunKey, read_plan, write_status
 
 EVERY = 5
 

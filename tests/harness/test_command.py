@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.config import ConfigError
+from agent.contract.config import ConfigError
 from harness.command import Flag, comma_list, match_name, parse, parse_seeds, run
 
 FLAGS = {"dry-run": Flag("show the plan"), "state": Flag("states", "LIST")}

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from agent.files import append_row
-from agent.record import read_result, write_status
-from agent.records import AttemptRecord, Holder, Provenance, Result, Status, write_record
-from agent.rows import Rows
+from agent.contract.files import append_row
+from agent.contract.records import AttemptRecord, Holder, Provenance, Result, Status, write_record
+from agent.contract.rows import Rows
+from agent.contract.run_folder import read_result, write_status
 from harness import cancel, launch, logs, resubmit, status
 from harness.command import parse
-from harness.grid import configure, expand
-from harness.grid_file import load_grid
-from harness.mend import damaged, mend
-from harness.plan import read_configs, write_configs, write_plan
-from harness.records import CancelRecord, PoolJob, PoolRecord
-from harness.state import State, overview
-from harness.study import Study, new_launch
+from harness.state.mend import damaged, mend
+from harness.state.survey import State, overview
+from harness.study.folder import Study, new_launch
+from harness.study.grid import configure, expand
+from harness.study.grid_file import load_grid
+from harness.study.plan import read_configs, write_configs, write_plan
+from harness.study.records import CancelRecord, PoolJob, PoolRecord
 from tests.harness.local import Capture
 
 DONE, ENDED = "catch/dreamerv3/seed-0", "catch/harmony_dreamerv3/seed-0"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import launch
-from harness.study import Study
+from harness.study.folder import Study
 from tests.harness.local import Capture, behave, states, wait_for
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from harness import cancel, launch, logs, pool, resubmit, status
-from harness.records import LaunchRecord, PoolJob, ProfileRecord
-from harness.study import Launch, Study
-from harness.submit import Slot
+from harness import cancel, launch, logs, resubmit, status
+from harness.backend import pool
+from harness.backend.submit import Slot
+from harness.study.folder import Launch, Study
+from harness.study.records import LaunchRecord, PoolJob, ProfileRecord
 from tests.harness.local import Capture, behave, scores, states, wait_for
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import cancel, launch, logs, profiles, resubmit, status
+from harness import cancel, launch, logs, resubmit, status
+from harness.study import profiles
 
 
 @pytest.fixture(autouse=True)

@@ -5,17 +5,17 @@ from typing import Any
 
 import pytest
 
-from agent.reasons import Reason
-from agent.record import RunKey
-from agent.records import AttemptRecord, Status
+from agent.contract.reasons import Reason
+from agent.contract.records import AttemptRecord, Status
+from agent.contract.run_folder import RunKey
 from harness.command import Command, parse
-from harness.diagnose import Diagnosis
-from harness.grid import Run, configure, expand
-from harness.grid_file import load_grid
-from harness.profiles import Profile
 from harness.resubmit import Group, choose, fix
-from harness.state import RunState, State
-from harness.study import Planned
+from harness.state.diagnose import Diagnosis
+from harness.state.survey import RunState, State
+from harness.study.folder import Planned
+from harness.study.grid import Run, configure, expand
+from harness.study.grid_file import load_grid
+from harness.study.profiles import Profile
 
 
 def ended(reason: Reason, run: Run, *, nodes: str = "", **attempt: Any) -> RunState:

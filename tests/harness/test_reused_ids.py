@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from agent.lease import Lease
+from agent.contract.lease import Lease
 from harness import cancel
+from harness.backend.submit import write_jobs
 from harness.command import parse
-from harness.grid import configure, expand
-from harness.grid_file import load_grid
-from harness.plan import write_configs, write_plan
-from harness.records import ArrayRecord
-from harness.state import State, overview
-from harness.study import Study, new_launch
-from harness.submit import write_jobs
+from harness.state.survey import State, overview
+from harness.study.folder import Study, new_launch
+from harness.study.grid import configure, expand
+from harness.study.grid_file import load_grid
+from harness.study.plan import write_configs, write_plan
+from harness.study.records import ArrayRecord
 
 
 @pytest.fixture

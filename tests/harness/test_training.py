@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import launch, profiles, resubmit, status
+from harness import launch, resubmit, status
+from harness.study import profiles
 
 Capture = pytest.CaptureFixture[str]
 

@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 
 from agent import train
-from agent.config import dump_yaml, make_config
-from agent.ownership import ForeignError, make_private
-from harness import cancel, launch, pool, resubmit, status, worker
-from harness.grid import expand
-from harness.grid_file import load_grid
-from harness.plan import write_configs, write_plan
-from harness.profiles import Profile
-from harness.study import Launch, Study, new_launch
+from agent.contract.config import dump_yaml, make_config
+from agent.contract.ownership import ForeignError, make_private
+from harness import cancel, launch, resubmit, status
+from harness.backend import pool
+from harness.job import worker
+from harness.study.folder import Launch, Study, new_launch
+from harness.study.grid import expand
+from harness.study.grid_file import load_grid
+from harness.study.plan import write_configs, write_plan
+from harness.study.profiles import Profile
 from tests.harness.local import Capture
 
 NOBODY = 65534
@@ -234,7 +236,7 @@ def test_worker_and_pool_refuse_files_that_others_may_have_written(
 def test_a_worker_leaves_out_the_run_of_another_and_goes_on(made: Launch, tree: Path) -> None:
     study = made.folder.parents[2]
     (study / "catch/dreamerv3/seed-0").chmod(0o777)
-    program = f"from harness.worker import run_pack; run_pack({str(made.pack_file(0))!r})"
+    program = f"from harness.job.worker import run_pack; run_pack({str(made.pack_file(0))!r})"
     environ = {**os.environ, "PYTHONPATH": str(tree)}
     done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -247,7 +249,7 @@ def test_a_worker_trains_no_other_configuration_than_the_planned_one(made: Launc
     study = made.folder.parents[2]
     config = study / "catch/dreamerv3/seed-0/config.yaml"
     config.write_text(config.read_text().replace("batch_size: ", "batch_size: 1"))
-    program = f"from harness.worker import run_pack; run_pack({str(made.pack_file(0))!r})"
+    program = f"from harness.job.worker import run_pack; run_pack({str(made.pack_file(0))!r})"
     environ = {**os.environ, "PYTHONPATH": str(tree)}
     done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 1

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.ownership import make_private, opened
+from agent.contract.ownership import make_private, opened
 from harness import launch
-from harness.machine import Machine
-from harness.records import LaunchRecord, ProfileRecord
-from harness.study import Launch
+from harness.backend.machine import Machine
+from harness.study.folder import Launch
+from harness.study.records import LaunchRecord, ProfileRecord
 from tests.harness.local import Capture, states
 
 ID = "0000-20260101-000000-abcdef"

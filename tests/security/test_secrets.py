@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import ConfigError
+from agent.contract.config import ConfigError
 from harness import launch
-from harness.credentials import check_places, looks_secret, resolve
-from harness.profiles import build
+from harness.study.credentials import check_places, looks_secret, resolve
+from harness.study.profiles import build
 from tests.harness.local import Capture
 
 SECRET = "hunter2-hunter2"

@@ -15,11 +15,11 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from agent.config import Config, config_hash, from_dict, read_yaml
-from agent.files import RecordError, append_row, keep_rows, read_json, write_json
-from agent.lease import Lease
-from agent.record import RunDir, write_status
-from agent.records import StateWord, Status
+from agent.contract.config import Config, config_hash, from_dict, read_yaml
+from agent.contract.files import RecordError, append_row, keep_rows, read_json, write_json
+from agent.contract.lease import Lease
+from agent.contract.records import StateWord, Status
+from agent.contract.run_folder import RunDir, write_status
 
 STEPS_PER_TICK = 20
 SETTINGS: dict[str, Any] = json.loads(os.environ.get("CHEAP", "{}"))

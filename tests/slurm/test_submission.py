@@ -76,7 +76,7 @@ def test_jobs_run_from_the_code_as_it_was_when_they_were_submitted(lab: Lab) -> 
     lab.run("launch", "grid=frozen", "cluster=test", "cluster.slurm.begin=now+4")
     train = lab.tree / "agent" / "train.py"
     train.write_text(train.read_text().replace("score = float(self.steps)", "score = -1.0"))
-    (lab.tree / "harness" / "worker.py").write_text("raise SystemExit('edited after submission')")
+    (lab.tree / "harness" / "job" / "worker.py").write_text("raise SystemExit('edited after submission')")
     results = [lab.study("frozen") / name / "result.json" for name in run_names(lab.study("frozen"))]
     wait_until(lambda: all(result.is_file() for result in results), 60, "all runs done")
     for name in run_names(lab.study("frozen")):

@@ -7,8 +7,9 @@ import time
 
 import numpy as np
 
-from agent.envs.base import ArraySpec, DiscreteAction, EnvSpec, record
+from agent.envs.base import record
 from agent.envs.state import check
+from agent.spec import ArraySpec, DiscreteAction, EnvSpec
 
 KILL, HANG, RAISE, NAN, WRONG_SHAPE = "kill", "hang", "raise", "nan", "wrong shape"
 

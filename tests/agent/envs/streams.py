@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from pydantic_core import from_json
 
-from agent.envs.base import BoxAction, check_step
+from agent.envs.base import check_step
 from agent.envs.state import StateError, join, split
+from agent.spec import BoxAction
 
 
 def actions_for(env, count, seed=0):

@@ -9,10 +9,10 @@ pytest.importorskip("ale_py")
 
 from ale_py import Action, ALEInterface, roms
 
+from agent.contract.tasks import ATARI_100K
 from agent.envs.atari import Atari, games, resize_area, rom_of
 from agent.envs.base import check_step
 from agent.envs.state import StateError
-from agent.tasks import ATARI_100K
 from tests.agent.envs.streams import check_schema, through_a_file
 
 GAMES = [task.removeprefix("atari_") for task in ATARI_100K]

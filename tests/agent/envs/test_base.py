@@ -3,18 +3,8 @@
 import numpy as np
 import pytest
 
-from agent.envs.base import (
-    ArraySpec,
-    BoxAction,
-    DiscreteAction,
-    EnvironmentFault,
-    EnvSpec,
-    box,
-    check_seed,
-    check_step,
-    discrete,
-    record,
-)
+from agent.envs.base import EnvironmentFault, box, check_seed, check_step, discrete, record
+from agent.spec import ArraySpec, BoxAction, DiscreteAction, EnvSpec
 
 SPEC = EnvSpec({"image": ArraySpec((2, 2, 3), "uint8"), "speed": ArraySpec((2,), "float32")}, DiscreteAction(3))
 OBS = {"image": np.zeros((2, 2, 3), np.uint8), "speed": np.zeros(2, np.float32)}

@@ -5,9 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
-from agent.envs.base import DiscreteAction, check_step
+from agent.envs.base import check_step
 from agent.envs.catch import LEFT, RIGHT, STAY, Catch
 from agent.envs.state import StateError
+from agent.spec import DiscreteAction
 from tests.agent.envs.streams import check_schema, through_a_file
 
 

@@ -6,11 +6,12 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from agent.config import ConfigError
-from agent.envs.base import BoxAction, DiscreteAction, EnvironmentUnavailable
+from agent.contract.config import ConfigError
+from agent.contract.schema import EnvSettings
+from agent.envs.base import EnvironmentUnavailable
 from agent.envs.gl import check_gl
 from agent.envs.registry import check_available, make
-from agent.schema import EnvSettings
+from agent.spec import BoxAction, DiscreteAction
 from tests.agent.envs.streams import actions_for, assert_equal, check_restored, play
 
 needs_dmc = pytest.mark.skipif(find_spec("dm_control") is None, reason="the extra dmc is not installed")

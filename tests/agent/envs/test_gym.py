@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from agent.config import ConfigError
-from agent.envs.base import BoxAction, DiscreteAction, EnvironmentFault, EnvironmentUnavailable
+from agent.contract.config import ConfigError
+from agent.envs.base import EnvironmentFault, EnvironmentUnavailable
 from agent.envs.gym import Gym
 from agent.envs.state import StateError
+from agent.spec import BoxAction, DiscreteAction
 from tests.agent.envs.streams import actions_for, assert_equal, check_restored, check_schema, play
 
 

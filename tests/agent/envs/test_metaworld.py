@@ -10,11 +10,12 @@ import pytest
 
 pytest.importorskip("metaworld")
 
-from agent.envs.base import BoxAction, EnvironmentUnavailable
+from agent.contract.tasks import METAWORLD
+from agent.envs.base import EnvironmentUnavailable
 from agent.envs.gl import check_gl
 from agent.envs.metaworld import Metaworld, Simulator
 from agent.envs.state import StateError
-from agent.tasks import METAWORLD
+from agent.spec import BoxAction
 from tests.agent.envs.streams import actions_for, assert_equal, check_restored, check_schema, play
 
 TASKS = [task.removeprefix("metaworld_") for task in METAWORLD]

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agent.contract.schema import EnvSettings
+from agent.contract.tasks import SUITES
 from agent.envs import registry
 from agent.envs.registry import factories, make
 from agent.envs.vector import VectorEnv
-from agent.schema import EnvSettings
-from agent.tasks import SUITES
 from tests.agent.envs.streams import actions_for, check_restored, play
 
 ROOT = Path(__file__).parents[3]

@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-from agent.config import ConfigError
+from agent.contract.config import ConfigError
+from agent.contract.schema import EnvSettings
+from agent.contract.tasks import ATARI_100K, METAWORLD, SUITES
 from agent.envs import registry
 from agent.envs.base import check_step
 from agent.envs.check import main
 from agent.envs.registry import check_available, factories, make
-from agent.schema import EnvSettings
-from agent.tasks import ATARI_100K, METAWORLD, SUITES
 
 
 def test_every_suite_of_the_task_list_can_be_made():

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.envs.base import ArraySpec
 from agent.envs.state import MT19937, PCG64, StateError, check, join, split
+from agent.spec import ArraySpec
 from tests.agent.envs.streams import changed, through_a_file
 
 ROOT = Path(__file__).parents[3]

@@ -13,11 +13,11 @@ import numpy as np
 import psutil
 import pytest
 
+from agent.contract.schema import EnvSettings
 from agent.envs.base import EnvironmentFault, EnvironmentUnavailable
 from agent.envs.registry import EVALUATION, factories
 from agent.envs.state import StateError
 from agent.envs.vector import VectorEnv
-from agent.schema import EnvSettings
 from tests.agent.envs.faulty import HANG, KILL, NAN, RAISE, WRONG_SHAPE, Counter, Witness
 from tests.agent.envs.streams import changed, check_schema, through_a_file
 

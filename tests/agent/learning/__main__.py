@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from agent.config import read_yaml
+from agent.contract.config import read_yaml
 
 LOSSES = ("reward", "image", "dyn")
 COLUMNS = ("task", "method", "seed", "env_steps", "updates", "score", *(f"{name}_weight" for name in LOSSES))

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 FOLDER = os.environ.get("HARMONY_CAMPAIGN", "")
-PROGRAMS = {"agent.train": "agent", "submitit.core._submit": "worker", "harness.pool": "pool"}
+PROGRAMS = {"agent.train": "agent", "submitit.core._submit": "worker", "harness.backend.pool": "pool"}
 RAISED_BY = {"os.rename": 1, "os.link": 1, "os.remove": 0, "open": 0}
 BUSY = threading.local()
 SEEN = {}

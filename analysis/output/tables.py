@@ -1,0 +1,276 @@
+"""The report's tables: per task, aggregates, comparisons; and the same numbers as machine-readable CSV."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from analysis import stats
+from analysis.data import scores
+from analysis.data.last import last_text
+from analysis.data.scores import Literature, label
+from analysis.findings.results import HUMAN, RAW, SUCCESS, Cell, Comparison, Group, Results
+from analysis.output.table import Entry, Table
+from analysis.stats.intervals import basis
+from analysis.stats.runs import Interval
+from analysis.stats.ties import all_equal, is_best
+
+DASH = "–"
+PROTOCOLS = "Figures of other publications are as published; their runs share no protocol with the others."
+METRIC_NAMES = {
+    "mean": "Mean",
+    "median": "Median",
+    "iqm": "IQM",
+    "optimality_gap": "Optimality gap",
+    "superhuman": "Superhuman",
+}
+SCALE_NAMES = {HUMAN: "human-normalised score", SUCCESS: "success rate", RAW: "raw return"}
+
+
+def number(value: float) -> str:
+    """Return a score in four significant digits at most, thousands apart, `–` for NaN."""
+    if math.isnan(value):
+        return DASH
+    size = abs(value)
+    digits = 0 if size >= 1000 else 1 if size >= 10 else 2
+    text = f"{value:,.{digits}f}"
+    return (text if float(text.replace(",", "")) else text.removeprefix("-")).replace("-", "−")
+
+
+def count(n: int, noun: str) -> str:
+    """Return `1 task`, `2 tasks`."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def frames_text(span: tuple[int, int]) -> str:
+    """Return `400k frames` or a range."""
+    low, high = (f"{n / 1000:g}k" if n >= 1000 else str(n) for n in span)
+    return f"{low} frames" if low == high else f"{low} to {high} frames"
+
+
+def interval_text(interval: Interval, digits: int = 3) -> str:
+    """Return `0.607 [0.552, 0.680]`, or the estimate alone where there is no interval."""
+    text = fixed(interval.estimate, digits)
+    if interval.low is not None and interval.high is not None:
+        text += f" [{fixed(interval.low, digits)}, {fixed(interval.high, digits)}]"
+    return text
+
+
+def fixed(value: float, digits: int) -> str:
+    """Return a number with so many decimals, zero without a sign."""
+    text = f"{value:.{digits}f}"
+    return (text if float(text) else text.removeprefix("-")).replace("-", "−")
+
+
+def task_label(task: str) -> str:
+    """Return a task's name for readers: `atari_up_n_down` → `Up N Down`."""
+    suite, _, name = task.partition("_")
+    return (name if suite in ("atari", "metaworld") and name else task).replace("_", " ").title()
+
+
+def per_task(results: Results, literature: Sequence[Literature] = ()) -> Table:
+    """Return mean ± std over seeds per task and method, the best mean in bold, normalised where a reference exists."""
+    has_reference = any(group.scale == HUMAN for group in results.groups)
+    columns = ["Task"]
+    for method in results.methods:
+        columns += [label(method)] + ([f"{label(method)}, normalised"] if has_reference else [])
+    columns += [entry.method.label for entry in literature]
+    rows: list[list[Entry]] = []
+    for task in results.tasks:
+        cells = {m: results.cells.get((m, task)) for m in results.methods}
+        published = [entry.means.get(task, math.nan) for entry in literature]
+        means = [v for v in [*(c.mean for c in cells.values() if c), *published] if not math.isnan(v)]
+        scale = max((c.largest for c in cells.values() if c), default=0.0)
+        best = math.nan if all_equal(means, scale) else max(means)
+        row = [Entry(task_label(task), task)]
+        for method in results.methods:
+            is_bold = (cell := cells[method]) is not None and is_best(cell.mean, best, scale)
+            row += _task_entries(cell, is_bold, has_reference, results.units[task])
+        row += [Entry(number(v), None if math.isnan(v) else v, is_best(v, best, scale)) for v in published]
+        rows.append(row)
+    return Table("per_task", _per_task_title(results), columns, rows, _per_task_notes(results, bool(literature)))
+
+
+def _task_entries(cell: Cell | None, best: bool, with_normalised: bool, unit: str) -> list[Entry]:
+    if cell is None:
+        return [Entry(DASH)] * (2 if with_normalised else 1)
+    if math.isnan(cell.mean):
+        entry = Entry(f"{DASH} ({cell.n})", title=f"{cell.n} runs, {frames_text(cell.frames)}")
+        return [entry, Entry(DASH)] if with_normalised else [entry]
+    factor, sign = (100.0, "%") if unit == "success" else (1.0, "")
+    text = (
+        number(cell.mean * factor) + (f" ± {number(cell.std * factor)}" if cell.n > 1 else "") + sign + f" ({cell.n})"
+    )
+    entries = [Entry(text, cell.mean, best, f"{cell.n} runs, {frames_text(cell.frames)}")]
+    if with_normalised:
+        value = cell.normalised
+        entries.append(Entry(DASH if math.isnan(value) else f"{value:.3f}", None if math.isnan(value) else value))
+    return entries
+
+
+def _per_task_title(results: Results) -> str:
+    spans = [cell.frames for cell in results.cells.values()]
+    if not spans:
+        return "Score per task: no run has finished yet"
+    budget = frames_text((min(a for a, _ in spans), max(b for _, b in spans)))
+    last = last_text(results.settings.last, results.settings.last_frames)
+    return f"Score per task: mean ± standard deviation over runs (number of runs), {last}, at {budget}"
+
+
+def _per_task_notes(results: Results, literature: bool) -> list[str]:
+    notes = [
+        "Bold is the largest mean of a row, whatever its spread: it is no test. The standard deviation has n−1 in the "
+        "denominator; one run has none."
+    ]
+    if any(group.scale == HUMAN for group in results.groups):
+        notes.append("Normalised = (score − random) / (human − random), of the mean over runs.")
+    if any(math.isnan(cell.mean) for cell in results.cells.values()):
+        notes.append(f"No mean ({DASH}) of runs that differ in unit, setting or budget.")
+    if literature:
+        notes.append(PROTOCOLS)
+    return notes
+
+
+def aggregates(results: Results, group: Group, literature: Sequence[Literature] = ()) -> Table:
+    """Return the aggregates with intervals per method, the best of each column in bold."""
+    metrics = list(next(iter(group.aggregates.values())))
+    columns = ["Method", *(METRIC_NAMES[m] for m in metrics), "Runs", "Tasks"]
+    others = [_literature_row(entry, group, metrics, results.settings.reference) for entry in literature]
+    best: dict[str, float] = {}
+    for at, m in enumerate(metrics, start=1):
+        published = [value for row in others if isinstance(value := row[at].value, float)]
+        best[m] = _best([*(a[m].estimate for a in group.aggregates.values()), *published], m)
+    rows: list[list[Entry]] = []
+    for method in group.methods:
+        found = group.aggregates[method]
+        row = [Entry(label(method), label(method))]
+        for m in metrics:
+            digits = 0 if m == "superhuman" else 3
+            row.append(Entry(interval_text(found[m], digits), found[m].estimate, is_best(found[m].estimate, best[m])))
+        rows.append([*row, Entry(str(found[metrics[0]].n_runs)), Entry(str(len(group.tasks)))])
+    rules = [len(rows)] if literature else []
+    rows += [_with_best(row, [best[m] for m in metrics]) for row in others]
+    title = (
+        f"Aggregate {SCALE_NAMES[group.scale]} over {count(len(group.tasks), 'task')} at {frames_text(group.frames)}"
+    )
+    notes = [*_aggregate_notes(results, group), *([PROTOCOLS] if literature else [])]
+    return Table(f"aggregates_{group.scale}", title, columns, rows, notes, rules)
+
+
+def _with_best(row: list[Entry], best: Sequence[float]) -> list[Entry]:
+    """Return a row of a publication with those of its figures in bold that are the best of their columns."""
+    name, *rest = row
+    bold = [
+        replace(entry, best=isinstance(entry.value, float) and is_best(entry.value, b))
+        for entry, b in zip(rest, best, strict=False)
+    ]
+    return [name, *bold, *rest[len(best) :]]
+
+
+def _best(estimates: Sequence[float], metric: str) -> float:
+    """Return the best estimate, NaN where all are equal."""
+    if all_equal(estimates):
+        return math.nan
+    return min(estimates) if metric == "optimality_gap" else max(estimates)
+
+
+def _literature_row(entry: Literature, group: Group, metrics: Sequence[str], reference: str) -> list[Entry]:
+    missing = [t for t in group.tasks if t not in entry.means]
+    row = [Entry(entry.method.label, entry.method.label)]
+    has_runs = all(t in entry.runs for t in group.tasks)
+    values = entry.runs if has_runs else {t: [m] for t, m in entry.means.items()}
+    n_runs = str(sum(len(entry.runs[t]) for t in group.tasks)) if has_runs else DASH
+    for metric in metrics:
+        if missing or (not has_runs and metric in ("iqm", "optimality_gap")):
+            row.append(Entry(DASH))
+            continue
+        estimate = getattr(stats, metric)(scores.normalised(values, group.tasks, reference))
+        row.append(Entry(f"{estimate:.{0 if metric == 'superhuman' else 3}f}", float(estimate)))
+    return [*row, Entry(n_runs), Entry(str(len(group.tasks) - len(missing)))]
+
+
+def _aggregate_notes(results: Results, group: Group) -> list[str]:
+    s = results.settings
+    notes: list[str] = []
+    shown = [(n, i) for found in group.aggregates.values() for n, i in found.items()]
+    reasons = {i.reason for n, i in shown if i.reason and n != "superhuman"}
+    if any(i.low is not None for _, i in shown):
+        notes.append(basis(s.interval, s.level, s.reps, s.seed, len(group.tasks)))
+    if reasons:
+        notes.append(f"No interval where {' or '.join(sorted(reasons))}: the runs do not tell how they spread.")
+    if group.scale == HUMAN:
+        notes.append(reference_note(s.reference))
+        if group.frames[0] < 390_000 or group.frames[1] > 410_000 or len(group.tasks) < 26:
+            notes.append(
+                f"These are {len(group.tasks)} of 26 games at {frames_text(group.frames)}: not comparable with "
+                "Atari-100k figures, which take 26 games at 400k frames."
+            )
+    return notes
+
+
+def reference_note(kind: str) -> str:
+    """Return the line under a table of normalised scores that explains which references were used."""
+    if kind == "integer":
+        return (
+            "References rounded to integers, as in the HarmonyDream paper's headline (136.5% mean, 67.1% median for "
+            "its published runs); exact ones (--reference exact, the default) give 136.4% and 67.05%."
+        )
+    return (
+        "References with one decimal. With references rounded to integers (--reference integer), as in the "
+        "HarmonyDream paper's headline, its published runs have a mean of 136.5% instead of 136.4%; the median "
+        "stays 67.1% (67.05%)."
+    )
+
+
+def comparisons(results: Results, group: Group) -> Table:
+    """Return each pair's probability of improvement, differences of aggregates, wins and the paired test."""
+    names = list(group.comparisons[0].differences) if group.comparisons else []
+    holm = ["Holm p"] if len(group.comparisons) > 1 else []
+    columns = [
+        "Comparison",
+        "P(X > Y)",
+        *(f"Δ {METRIC_NAMES[n]}" for n in names),
+        "W/T/L",
+        "Signed-rank p",
+        *holm,
+        "Ranks",
+    ]
+    rows: list[list[Entry]] = []
+    for c in group.comparisons:
+        row = [
+            Entry(f"{label(c.x)} vs {label(c.y)}"),
+            Entry(interval_text(c.improvement.overall), c.improvement.overall.estimate),
+        ]
+        row += [Entry(interval_text(c.differences[n]), c.differences[n].estimate) for n in names]
+        ranks = f"{group.average_rank[c.x]:.2f} / {group.average_rank[c.y]:.2f}"
+        ps = [p_entry(c.p_value), *([p_entry(c.holm)] if holm else [])]
+        rows.append([*row, Entry(f"{c.wins}/{c.ties}/{c.losses}", c.wins), *ps, Entry(ranks)])
+    notes = [
+        "P(X > Y): probability that a run of X beats a run of Y on a random task, ties counting half. "
+        "W/T/L: wins, ties and losses of X by the mean over runs. Signed-rank: Wilcoxon's exact two-sided test on the "
+        "tasks' differences of means, – where too few tasks differ for it to reach 0.05. Ranks: average over tasks, "
+        "among all methods.",
+        family(group.comparisons, group.methods),
+    ]
+    if group.scale == RAW:
+        notes.append(
+            "No signed-rank test: it compares the sizes of differences, which raw returns of tasks do not allow."
+        )
+    title = f"Comparisons on {count(len(group.tasks), 'task')} ({SCALE_NAMES[group.scale]})"
+    return Table(f"comparisons_{group.scale}", title, columns, rows, notes)
+
+
+def family(compared: Sequence[Comparison], methods: Sequence[str]) -> str:
+    """Return which pairs are compared, what is left out, and what is corrected for how many there are."""
+    pairs, every = len(compared), len(methods) * (len(methods) - 1) // 2
+    if pairs < 2:
+        return "One comparison: nothing to correct for several."
+    which = "all pairs" if pairs == every else f"each method with {label(methods[0])}"
+    left = f"; the other {every - pairs} pairs are left out (methods= selects up to five)" if pairs < every else ""
+    return f"{pairs} comparisons ({which}{left}). Holm: the signed-rank p corrected over these; intervals are not."
+
+
+def p_entry(p: float) -> Entry:
+    """Return a p-value, – where there is none."""
+    if math.isnan(p):
+        return Entry(DASH)
+    return Entry(f"{p:.1e}" if p < 0.001 else f"{p:.3f}", p)

@@ -1,0 +1,211 @@
+"""Write a report's files into a folder."""
+
+import hashlib
+import json
+import platform
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent.contract.records import Plan
+from analysis.data import scores
+from analysis.data.last import last_text
+from analysis.data.load import LoadedRun
+from analysis.findings import results, tidy, trace
+from analysis.output.folder import write_marker
+from analysis.output.page import Contents, render
+from analysis.output.table import Table
+from analysis.output.tables import count
+
+if TYPE_CHECKING:
+    from analysis.output.figure import Plot
+    from analysis.report import Material
+
+LATEST = 4e9  # seconds, far in the future: a later time is no time
+FORMATS = ("png", "pdf", "svg")
+PACKAGES = ("numpy", "pandas", "matplotlib", "seaborn")
+
+
+def write_report(
+    folder: Path,
+    out: Path,
+    material: "Material",
+    found: results.Results,
+    made: Sequence[Table],
+    flags: AbstractSet[str],
+    mark: str = "",
+) -> None:
+    """Write every file of the report; `out` is where the folder will lie, for the links into run folders.
+
+    `mark` heads every figure where what is compared may not be.
+    """
+    drawn = [] if "no-figures" in flags else _draw(found, [run for run in material.selected if run.state != "damaged"])
+    if mark:
+        drawn = [replace(plot, title=f"{mark}: {plot.title}") for plot in drawn]
+    title, lead = _headings(material, found)
+    contents = Contents(
+        title,
+        lead,
+        found,
+        made,
+        drawn,
+        material.findings,
+        material.problems,
+        material.selected,
+        _provenance(material, found),
+        out.absolute(),
+        "force" in flags,
+    )
+    for name in ("tables", "figures"):
+        (folder / name).mkdir()
+    for name, text in {**_texts(contents), "coverage.csv": _coverage(material)}.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    for plot in drawn:
+        for kind in FORMATS:
+            (folder / "figures" / f"{plot.name}.{kind}").write_bytes(plot.save(kind))
+    write_marker(folder, title, dict(contents.provenance))
+
+
+def _draw(found: results.Results, runs: Sequence[LoadedRun]) -> list["Plot"]:
+    from analysis.output import plots  # here, since Matplotlib and seaborn take seconds to import
+
+    return plots.all_plots(found, runs)
+
+
+def _texts(c: Contents) -> dict[str, str]:
+    """Return the text of every file but the figures, by its name."""
+    texts = {
+        "index.html": render(c),
+        "report.md": _markdown(c),
+        "aggregates.csv": tidy.csv_text(tidy.aggregates(c.results)),
+        "per_task.csv": tidy.csv_text(tidy.per_task(c.results)),
+        "comparisons.csv": tidy.csv_text(tidy.comparisons(c.results)),
+        "problems.csv": tidy.csv_text(tidy.problems(c.problems)),
+    }
+    for table in c.tables:
+        texts[f"tables/{table.name}.md"] = table.markdown()
+        texts[f"tables/{table.name}.tex"] = table.latex()
+        texts[f"tables/{table.name}.csv"] = table.csv()
+        texts[f"tables/{table.name}.html"] = table.html()
+    return texts
+
+
+def _coverage(material: "Material") -> str:
+    """Return coverage.csv: every run of the study, those besides that the selection leaves out."""
+    if material.study is None:
+        return tidy.csv_text(tidy.coverage([]))
+    left_out = trace.left_out(material.study, material.selected, material.scores)
+    return tidy.csv_text(tidy.coverage(material.study.runs, left_out))
+
+
+def _headings(material: "Material", found: results.Results) -> tuple[str, str]:
+    if material.study is None:
+        title = "Atari 100k: published results"
+        lead = f"{len(found.methods)} methods, {len(found.tasks)} tasks, {len(found.runs)} runs from scores/."
+        return title, lead
+    done = sum(r.state == "done" for r in material.selected)
+    selected, whole = len(material.selected), len(material.study.runs)
+    runs = f"{selected} runs" if selected == whole else f"{selected} selected runs (of {whole} of the study)"
+    lead = f"{done} of {runs} finished: {len(found.methods)} methods on {len(found.tasks)} tasks."
+    return f"Study {material.name}", lead
+
+
+def _markdown(c: Contents) -> str:
+    parts = [f"# {c.title}", c.lead]
+    if c.results.withheld:
+        parts.append(f"> **No aggregates and comparisons.** {c.results.withheld}")
+    for f in c.findings:
+        command = f" `{f.command}`" if f.command else ""
+        details = "".join(f"\n> - {d}" for d in f.details[:12])
+        forced = "forced; " if f.blocking and c.forced else ""
+        parts.append(
+            f"> **{f.kind.capitalize()}** ({forced}{'blocking' if f.blocking else 'note'}). {f.text}.{command}{details}"
+        )
+    parts += [table.markdown() for table in c.tables]
+    parts += [f"## {plot.title}\n\n![{plot.title}](figures/{plot.name}.png)\n\n{plot.caption}" for plot in c.plots]
+    if c.problems:
+        parts.append("## Damaged or odd data\n\n" + "\n".join(f"- `{p.path}`: {p.reason}" for p in c.problems[:500]))
+    parts.append("## Provenance\n\n" + "\n".join(f"- {name}: {text}" for name, text in c.provenance))
+    return "\n\n".join(parts) + "\n"
+
+
+def _provenance(material: "Material", found: results.Results) -> list[tuple[str, str]]:
+    s = found.settings
+    rows = [
+        ("Command", material.command),
+        (
+            "Statistics",
+            f"{s.level:.0%} intervals: {s.interval}; {s.reps} bootstrap samples (curves {s.curve_reps}), seed {s.seed}",
+        ),
+        ("Run score", last_text(s.last, s.last_frames)),
+        ("References", f"{s.reference} ({digest(scores.SCORES / 'atari100k_references.csv')})"),
+        ("Analysed with", f"Python {platform.python_version()}, " + ", ".join(f"{p} {version(p)}" for p in PACKAGES)),
+    ]
+    rows += [(f"Added: {path}", f"sha256 {digest}") for path, digest in material.files.items()]
+    known = scores.published_methods()
+    rows += [
+        (known[m].label, f"{known[m].source}{'. ' + known[m].note if known[m].note else ''}")
+        for m in found.methods
+        if m in known
+    ]
+    if material.study is not None:
+        rows += _study_provenance(material)
+    return rows
+
+
+def _study_provenance(material: "Material") -> list[tuple[str, str]]:
+    runs, plan = material.selected, material.study.plan if material.study else None
+    rows = [
+        ("Code", _counted(r.summary["code"] or "unknown" for r in runs if r.state == "done")),
+        ("Devices", _counted(r.summary["device"] or "unknown" for r in runs if r.state == "done")),
+    ]
+    packages = Counter(str(r.summary["packages"]) for r in runs if r.summary["packages"])
+    for text, n in packages.most_common(3):
+        named: dict[str, Any] = json.loads(text)
+        rows.append((f"Packages ({n} runs)", ", ".join(f"{name} {number}" for name, number in named.items())))
+    rows.append(("Device-hours", device_hours(runs, plan)))
+    for name, value in (plan.code if plan else {}).items():
+        if name in ("git_sha", "dirty", "code_tree") and value:
+            rows.append((f"Plan: {name}", str(value)))
+    if plan is not None and plan.created is not None and plan.created < LATEST:
+        rows.append(("Plan: created", datetime.fromtimestamp(plan.created, UTC).strftime("%Y-%m-%d %H:%M UTC")))
+    return rows
+
+
+def device_hours(runs: Sequence[LoadedRun], plan: Plan | None) -> str:
+    """Return hours of devices estimated for all runs, spent so far, and wasted by reason.
+
+    The estimate is the plan's where it has one, else what all runs take if they take as long as the finished ones.
+    """
+    spent = sum(float(r.summary["device_seconds"]) for r in runs) / 3600
+    wasted: Counter[str] = Counter()
+    for run in runs:
+        wasted.update({reason: seconds / 3600 for reason, seconds in run.summary["wasted_seconds"].items()})
+    lost = ", ".join(f"{hours:.2f} {reason}" for reason, hours in sorted(wasted.items(), key=lambda x: -x[1])) or "0"
+    return f"{_estimated(runs, plan)}; spent {spent:.2f}; wasted {lost}"
+
+
+def _estimated(runs: Sequence[LoadedRun], plan: Plan | None) -> str:
+    estimate = plan.estimate if plan else None
+    if estimate is not None and estimate.known_hours:
+        rest = f" ({count(estimate.unknown, 'run')} not measured)" if estimate.unknown else ""
+        return f"estimated {estimate.known_hours:.2f} when planned{rest}"
+    done = [r for r in runs if r.state == "done" and r.summary["device_seconds"]]
+    if not done:
+        return "no estimate before a run has finished"
+    per_run = sum(float(r.summary["device_seconds"]) for r in done) / 3600 / len(done)
+    return f"estimated {per_run * len(runs):.2f} from {count(len(done), 'finished run')}"
+
+
+def _counted(values: Iterable[str]) -> str:
+    return ", ".join(f"{value} ({n} runs)" for value, n in Counter(values).most_common()) or "no finished run"
+
+
+def digest(path: Path) -> str:
+    """Return the first 12 hex digits of a file's SHA-256, with its name."""
+    return f"{path.name} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
