@@ -11,9 +11,10 @@ from agent.contract.records import write_record
 from harness.backend import slurm
 from harness.backend.slurm import Phase
 from harness.command import Command, SubmissionError, run
-from harness.launch import follow_up
-from harness.state.survey import RunState, State, Where, job_of, overview
-from harness.study.folder import Launch, study_of
+from harness.job import slurm_call
+from harness.state.run_state import RunState, State, Where
+from harness.state.survey import job_of, overview
+from harness.study.folder import Launch, follow_up, study_of
 from harness.study.plan import select
 from harness.study.records import CancelRecord
 
@@ -49,7 +50,7 @@ def cancel(command: Command) -> int:
         for jobs_, gently in ((begun, True), (waiting, False)):
             try:
                 slurm.cancel(jobs_, gently=gently)
-            except slurm.SlurmError as error:
+            except slurm_call.SlurmError as error:
                 raise SubmissionError(f"the runs are marked as cancelled, but scancel failed: {error}") from error
     print(f"{len(live)} of {len(chosen)} runs cancelled" + ("; running ones write a checkpoint first" if live else ""))
     by_hand = [s.run.name for s in states if s.run.name in chosen and s.live and s.where is None]

@@ -7,146 +7,34 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from agent.contract.config import ConfigError
-from agent.contract.lease import Lease
 from agent.contract.ownership import refuse_foreign_cache
 from agent.contract.run_folder import plan_path
 from harness.backend import pool, submit
+from harness.backend.order import Order, first_id, memory_gb, plan_order, recover, submit_order
 from harness.command import Command, Flag, counted, run
+from harness.console.table import tell_unknown
 from harness.console.watch import watch_pools
-from harness.job import allocation
 from harness.state import hours
 from harness.state.diagnose import Retry
-from harness.state.survey import SILENT, Overview, RunState, State, overview
-from harness.study import frozen_code, packing, profiles
-from harness.study.credentials import check_places
+from harness.state.run_state import Overview, to_launch
+from harness.state.survey import overview
+from harness.study import frozen_code, packing
 from harness.study.environments import check_environments
-from harness.study.folder import Launch, Study, check_held, new_launch, runs_folder, study_of
+from harness.study.folder import Launch, Study, follow_up, runs_folder, study_of
 from harness.study.grid import Grid, Run, configure, expand, ignored, shaping
 from harness.study.grid_file import load_grid
 from harness.study.packing import Pack
-from harness.study.plan import check_same, check_writable, write_configs, write_plan
-from harness.study.profiles import Profile
-from harness.study.records import PackPart, ProfileRecord
+from harness.study.plan import check_same, check_writable, write_plan
 
 FLAGS = {
     "dry-run": Flag("show the plan, the jobs and their cost; submit and write nothing"),
     "detach": Flag("cluster=local: return at once; the pool goes on by itself"),
 }
-
-
-@dataclass(frozen=True)
-class Order:
-    """What is to be submitted: runs in packs, where, and from which code."""
-
-    study: Study
-    runs: list[Run]
-    packs: list[Pack]
-    profile: Profile
-    jobs_at_once: int | None
-    note: str = ""
-
-    @property
-    def largest(self) -> int:
-        """The number of runs in its largest pack."""
-        return max((len(pack.runs) for pack in self.packs), default=1)
-
-
-def profile_for(grid: Grid, command: Command) -> profiles.Choice:
-    """Return the cluster profile: the file, the grid's resources over it, the command line over both."""
-    name = command.settings.get("cluster") or grid.cluster
-    choice = profiles.choose(name, {**grid.resources, **command.cluster}, look="dry-run" in command.flags)
-    profile = choice.profile
-    if profile.gpus == "auto":
-        profile = profile.model_copy(update={"gpus": allocation.count_gpus()})
-    return replace(choice, profile=profile)
-
-
-def parse_jobs(command: Command, profile: Profile) -> int | None:
-    """Return how many packs the local pool runs at once, None on Slurm."""
-    text = command.settings.get("jobs")
-    if profile.kind != "local":
-        if text is not None:
-            raise ConfigError("jobs= is for cluster=local; on Slurm use cluster.array_throttle=")
-        return None
-    if text is None:
-        return profile.jobs or pool.default_jobs(int(profile.gpus))
-    if not text.isdigit() or not 1 <= int(text) <= 1024:
-        raise ConfigError(f"jobs={text}: a number of packs from 1 is expected")
-    return int(text)
-
-
-def plan_order(study: Study, grid: Grid, command: Command, runs: list[Run]) -> Order:
-    """Return what submitting these runs means."""
-    choice = profile_for(grid, command)
-    profile = choice.profile
-    check_places(profile.env, study.path.parent)
-    if profile.kind == "slurm":
-        submit.check_path(study.path.parent)
-    wanted = grid.pack if "pack" in command.settings or profile.pack is None else profile.pack
-    mode = grid.pack_mode or profile.pack_mode or "vmap"
-    memory = memory_gb(profile)
-    note = choice.note
-    if wanted == "auto" and memory is None:
-        note = "\n".join(
-            filter(None, [note, "pack=auto: one run per job, as no GPU's memory is known (cluster.gpu_mem_gb=)"])
-        )
-    packs = packing.plan_packs(runs, wanted, mode, memory)
-    return Order(study, runs, packs, profile, parse_jobs(command, profile), note)
-
-
-def memory_gb(profile: Profile) -> float | None:
-    """Return the memory of the GPU that a job gets in GiB, None without one or where it is not known."""
-    if profile.kind == "local" and profile.gpus and profile.gpu_mem_gb is None:
-        gpu = allocation.find_gpu()
-        return gpu.memory_gb if gpu else None
-    return packing.gpu_memory_gb(profile) if profile.gpus else None
-
-
-def to_launch(states: Sequence[RunState]) -> set[str]:
-    """Return the planned runs that a relaunch continues: ended ones whose cause is not their own."""
-    return {
-        s.run.name
-        for s in states
-        if s.state is State.PLANNED or (s.diagnosis is not None and s.diagnosis.retry is Retry.AS_IS)
-    }
-
-
-def submit_order(order: Order, grid_source: str, code: Path, tree: dict[str, Any], lease: Lease) -> Launch:
-    """Write the launch and hand its jobs over; the study must be locked, and be still so when they are."""
-    by_name = {run.name: run for run in order.runs}
-    write_configs(order.study, order.runs)
-    packs: list[PackPart] = []
-    for pack in order.packs:
-        config = by_name[pack.runs[0]].config
-        part = PackPart(
-            runs=list(pack.runs),
-            mode="process" if pack.mode == "process" else "vmap",
-            processes=pack.processes,
-            prealloc=config.jax.prealloc,
-            mem_fraction=config.jax.mem_fraction,
-            compilation_cache=config.jax.compilation_cache,
-        )
-        packs.append(part)
-    data = {
-        "grid": grid_source,
-        "code": str(code),
-        "tree": tree,
-        "profile": ProfileRecord(**order.profile.model_dump(mode="json")),
-        "jobs_at_once": order.jobs_at_once,
-        "packs": packs,
-    }
-    launch = new_launch(order.study, data)
-    if launch.local:
-        check_held(lease)
-        pool.start(launch)
-    else:
-        submit.submit(launch, order.profile, lease)
-    return launch
 
 
 def describe(order: Order, rates: Any) -> list[str]:
@@ -172,7 +60,7 @@ def describe(order: Order, rates: Any) -> list[str]:
         lines.append("sbatch: " + " ".join(f"--{k}" if v is True else f"--{k}={v}" for k, v in options.items()))
     if memory := memory_gb(profile):
         worst = max(order.packs, key=lambda pack: pack.processes)
-        fraction = allocation.memory_fraction(worst.processes, memory)
+        fraction = packing.memory_fraction(worst.processes, memory)
         lines.append(f"memory: each process gets {fraction:.1%} of a {memory:g} GiB GPU, {worst.processes} on it")
     lines.append(hours.text(hours.estimate(runs, rates, order.largest), profile, len(order.packs)))
     return lines
@@ -182,12 +70,6 @@ def _ranges(seeds: Sequence[int]) -> str:
     if len(seeds) > 2 and seeds[-1] - seeds[0] == len(seeds) - 1:
         return f"{seeds[0]}..{seeds[-1]}"
     return ",".join(map(str, seeds))
-
-
-def follow_up(command: Command, study: Study) -> str:
-    """Return the selectors that name this study in the next command."""
-    words = command.selectors("grid", "study", "runs")
-    return words or f"study={study.name}"
 
 
 def launch(command: Command) -> int:
@@ -235,26 +117,6 @@ def _missing(study: Study, runs: Sequence[Run]) -> tuple[list[Run], Overview]:
     view = overview(study, [p for p in study.planned() if p.name in names])
     wanted = to_launch(view.runs)
     return [run for run in runs if run.name in wanted], view
-
-
-def tell_unknown(view: Overview) -> int:
-    """Say what cannot be known, and return of how many runs: they may be missing or not."""
-    if view.warning:
-        print(view.warning, file=sys.stderr)
-    unknown = [state for state in view.runs if state.state is State.UNKNOWN]
-    for note, count in Counter(state.note for state in unknown).items():
-        if note == SILENT:
-            print(f"{counted(count, 'run')} unknown until Slurm answers; then run the same command again")
-        else:
-            print(f"{counted(count, 'run')} unknown: {note}")
-    return len(unknown)
-
-
-def recover(study: Study) -> None:
-    """Look for jobs of a launch that ended between submitting and writing down what was submitted."""
-    for made in study.launches():
-        if not made.local and len(made.jobs) < len(made.packs) and (made.folder / "jobs.json").is_file():
-            submit.find_lost(made)
 
 
 def _dry_run(command: Command, order: Order, grid: Grid) -> int:
@@ -316,12 +178,6 @@ def _report(command: Command, order: Order, made: Launch | None, view: Overview)
         return watch_pools(order.study, [made], selectors)
     print(f"next: python -m harness.status {selectors} --watch")
     return 1 if unknown else 0
-
-
-def first_id(made: Launch) -> str:
-    """Return the ids of a launch's arrays."""
-    ids = list(dict.fromkeys(job.partition("_")[0] for job in Launch(made.folder, made.data).jobs.values()))
-    return ", ".join(ids)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,7 +10,8 @@ from typing import TextIO
 
 from agent.contract.config import ConfigError
 from harness.command import Command, Flag, run
-from harness.state.survey import RunState, overview
+from harness.state.run_state import RunState
+from harness.state.survey import overview
 from harness.study.folder import Study, study_of
 from harness.study.plan import select
 

@@ -17,18 +17,18 @@ from agent.contract.ownership import refuse_foreign_files
 from agent.contract.reasons import Reason
 from agent.contract.records import write_record
 from agent.contract.run_folder import saved_steps
+from harness.backend.order import Order, first_id, memory_gb, parse_jobs, recover, submit_order
 from harness.backend.submit import check_path
 from harness.command import Command, Flag, counted, run
-from harness.console.table import ends
+from harness.console.table import ends, tell_unknown
 from harness.console.watch import watch_pools
-from harness.launch import Order, first_id, follow_up, memory_gb, parse_jobs, recover, submit_order, tell_unknown
 from harness.state import hours
 from harness.state.diagnose import Diagnosis, Retry
 from harness.state.mend import mend
-from harness.state.survey import RunState, State, filter_states, overview
-from harness.status import chosen_states
+from harness.state.run_state import RunState, State, chosen_states, filter_states
+from harness.state.survey import overview
 from harness.study import frozen_code, packing, profiles
-from harness.study.folder import Launch, Study, check_held, study_of
+from harness.study.folder import Launch, Study, check_held, follow_up, study_of
 from harness.study.grid import Run, parse_pack, parse_pack_mode
 from harness.study.plan import read_configs, select
 from harness.study.profiles import Profile, widen

@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from agent.contract.config import ConfigError, nearest
 from agent.contract.lease import lease_holder
 from harness.command import Command, Flag, run
 from harness.console.table import cost, ends, next_command, notes, progress, rich_table, summary
 from harness.console.watch import watch
-from harness.launch import follow_up
 from harness.state import hours
-from harness.state.survey import Overview, RunState, State, filter_states, known_words, overview
-from harness.study.folder import Study, study_of
+from harness.state.run_state import Overview, RunState, State, chosen_states, filter_states
+from harness.state.survey import overview
+from harness.study.folder import Study, follow_up, study_of
 from harness.study.plan import select
 
 FLAGS = {
@@ -26,15 +25,6 @@ FLAGS = {
 }
 WATCH_S = 2.0
 SLURM_WATCH_S = 30.0  # one question to Slurm each
-
-
-def chosen_states(command: Command) -> list[str]:
-    """Return the words of --state, each checked."""
-    words = [word.strip() for word in command.flags.get("state", "").split(",") if word.strip()]
-    for word in words:
-        if word not in known_words():
-            raise ConfigError(f"--state {word}: {nearest(word, known_words(), 'state')}")
-    return words
 
 
 def status(command: Command) -> int:

@@ -6,9 +6,7 @@ without the user's own SQUEUE_*, SACCT_* and SCANCEL_* settings.
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +23,7 @@ from harness.backend.slurm_rows import (
     read_sacct,
     read_squeue,
 )
+from harness.job.slurm_call import SlurmError, call
 
 ENDED = frozenset(
     {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"}
@@ -32,7 +31,6 @@ ENDED = frozenset(
 )
 WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"})
 GRACE_S = 30.0  # accounting lags up to 5 s behind, and a fresh job may be in neither answer for a moment
-TIMEOUT_S = 60.0
 REFUSED = "Batch job submission failed"  # what sbatch says of a refusal, and with one of the following words of doubt
 # What sbatch says when slurmctld may have taken the jobs all the same; every other failure is a refusal.
 IN_DOUBT = (
@@ -40,10 +38,6 @@ IN_DOUBT = (
     "Transport endpoint is not connected", "Connection reset", "Connection refused", "Could not make sense of sbatch",
 )  # fmt: skip
 NO_ACCOUNTING = "accounting storage is disabled"
-
-
-class SlurmError(Exception):
-    """A Slurm command failed or did not answer; the message names it and what it said."""
 
 
 class Phase(StrEnum):
@@ -139,31 +133,6 @@ def pause_s(failures: int, base_s: float = 10.0) -> float:
 
 
 # ---- asking --------------------------------------------------------------------------------------------------------
-
-
-def command_env() -> dict[str, str]:
-    """Return the environment for Slurm's query commands: UTC, plain English, whole id lists, no personal formats."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SQUEUE_", "SACCT_", "SCANCEL_"))}
-    return {**kept, "TZ": "UTC", "LC_ALL": "C", "SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "standard"}
-
-
-def call(arguments: Sequence[str], timeout_s: float = TIMEOUT_S) -> str:
-    """Run one Slurm command and return its stdout; SlurmError with its last words when it fails or hangs."""
-    program, env = arguments[0], command_env()
-    try:
-        done = subprocess.run(
-            arguments, env=env, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False
-        )
-    except FileNotFoundError as error:
-        raise SlurmError(f"{program} is not on PATH; is this a Slurm login node?") from error
-    except OSError as error:
-        raise SlurmError(f"{program} could not be started: {error.strerror}") from error
-    except subprocess.TimeoutExpired as error:
-        raise SlurmError(f"{program} did not answer within {timeout_s:.0f} s") from error
-    if done.returncode != 0:
-        words = " ".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-2:])
-        raise SlurmError(f"{program} failed with exit code {done.returncode}: {words or 'no message'}")
-    return done.stdout
 
 
 def _squeue(ids: Sequence[str]) -> str:

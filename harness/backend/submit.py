@@ -24,6 +24,7 @@ from agent.contract.ownership import refuse_foreign
 from agent.contract.records import write_record
 from harness.backend import slurm
 from harness.command import SubmissionError
+from harness.job import slurm_call
 from harness.job.allocation import CPUS
 from harness.job.worker import run_pack
 from harness.study.folder import Launch, check_held
@@ -121,7 +122,7 @@ def submit(launch: Launch, profile: Profile, lease: Lease) -> dict[int, str]:
     numbers = list(range(len(launch.packs)))
     try:
         largest = slurm.max_array_size()
-    except slurm.SlurmError as error:
+    except slurm_call.SlurmError as error:
         raise SubmissionError(f"nothing was submitted: {error}") from error
     jobs: dict[int, str] = {}
     arrays: list[ArrayRecord] = []
@@ -198,7 +199,7 @@ def _find(
 
     try:
         found = slurm.find_by_name(name, patience_s)
-    except slurm.SlurmError as error:
+    except slurm_call.SlurmError as error:
         raise SubmissionError(
             f"sbatch failed ({words}) and Slurm cannot be asked whether it took the jobs ({error}); "
             "run the same command again when it answers: nothing is submitted twice"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from harness.command import counted
 from harness.state.diagnose import Retry, grouped
 from harness.state.hours import Spent
-from harness.state.survey import Overview, RunState, State
+from harness.state.run_state import Overview, RunState, State
+from harness.state.survey import SILENT
 
 ORDER = ("done", "running", "queued", "unknown", "planned")
 LINES = 24  # of a traceback
@@ -179,3 +181,16 @@ def next_command(states: Sequence[RunState], selectors: str) -> str:
 def _words(state: RunState) -> str:
     key = state.run.key
     return f"tasks={key.task} methods={key.method} seeds={key.seed}..{key.seed}"
+
+
+def tell_unknown(view: Overview) -> int:
+    """Say what cannot be known, and return of how many runs: they may be missing or not."""
+    if view.warning:
+        print(view.warning, file=sys.stderr)
+    unknown = [state for state in view.runs if state.state is State.UNKNOWN]
+    for note, count in Counter(state.note for state in unknown).items():
+        if note == SILENT:
+            print(f"{counted(count, 'run')} unknown until Slurm answers; then run the same command again")
+        else:
+            print(f"{counted(count, 'run')} unknown: {note}")
+    return len(unknown)

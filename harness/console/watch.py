@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 from harness.backend import pool
 from harness.console.table import ends, next_command, rich_table, summary
-from harness.state.survey import Overview, overview
+from harness.state.run_state import Overview
+from harness.state.survey import overview
 from harness.study.folder import Launch, Study
 from harness.study.records import PoolRecord
 

@@ -13,14 +13,13 @@ from agent.contract.config import ConfigError
 from agent.contract.files import RecordError
 from agent.contract.run_folder import RunDir, read_result
 from harness.study.credentials import resolve
+from harness.study.packing import memory_fraction
 
 POOL_FRACTION = "HARMONY_BENCH_POOL_FRACTION"  # agent/run/device.py verifies it
 WORKER = "HARMONY_BENCH_WORKER"  # agent.train then uses the attempt made for it
 JOB_ID = "HARMONY_BENCH_JOB_ID"
 CPUS = "HARMONY_BENCH_CPUS"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-CONTEXT_GB = 0.8  # what each process takes on a GPU outside JAX's pool
-USABLE = 0.95
 
 
 @dataclass(frozen=True)
@@ -85,14 +84,6 @@ def share(items: list[int], parts: int, part: int) -> list[int]:
     if len(items) < parts:
         return [items[part % len(items)]]
     return items[part * len(items) // parts : (part + 1) * len(items) // parts]
-
-
-def memory_fraction(processes: int, memory_gb: float) -> float:
-    """Return the share of a GPU's whole memory that JAX's pool may take in each of the processes on it.
-
-    A process needs about 0.8 GB outside the pool, which a plain 0.9/p forgets on small cards.
-    """
-    return (USABLE - CONTEXT_GB * processes / memory_gb) / processes
 
 
 def process_environment(

@@ -23,7 +23,7 @@ from agent.contract.lease import correct_heartbeat, is_held
 from agent.contract.ownership import ForeignError, refuse_foreign, refuse_foreign_run, tighten_umask
 from agent.contract.records import read_record
 from agent.contract.run_folder import RunDir, read_status
-from harness.backend import slurm
+from harness.job import slurm_call
 from harness.job.allocation import EnvironmentFault, Gpu, cores, find_gpu, finished, job_id, process_environment, share
 from harness.job.attempts import Attempt, broke, latest
 from harness.job.cache import Cache
@@ -318,8 +318,8 @@ def _requeue(supervisor: Supervisor) -> None:
         print("not queued again: it got no further than its last checkpoint; give it more walltime", file=sys.stderr)
         return
     try:
-        slurm.call(["scontrol", "requeue", job_id()])
-    except slurm.SlurmError as error:  # also when Slurm has queued it again by itself
+        slurm_call.call(["scontrol", "requeue", job_id()])
+    except slurm_call.SlurmError as error:  # also when Slurm has queued it again by itself
         print(f"not queued again: {error}", file=sys.stderr)
         return
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

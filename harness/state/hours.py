@@ -11,38 +11,15 @@ from pathlib import Path
 from statistics import median
 
 from agent.contract.files import RecordError
-from agent.contract.records import AttemptRecord, EstimateRecord
+from agent.contract.records import AttemptRecord
 from agent.contract.run_folder import RunDir, RunKey, read_attempt, read_plan, read_result
 from harness.job.attempts import lost_s
-from harness.state.survey import RunState, State
+from harness.state.run_state import RunState, State
+from harness.study.estimate import Estimate
 from harness.study.grid import Run
 from harness.study.profiles import Profile
 
 LATEST = 50
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Device-hours that runs will take, from `measured` finished runs of their kind; `unknown` runs have no measure."""
-
-    hours: float = 0.0
-    measured: int = 0
-    unknown: int = 0
-
-    def __add__(self, other: Estimate) -> Estimate:
-        """Return the estimate of both's runs."""
-        unknown = self.unknown + other.unknown
-        return Estimate(self.hours + other.hours, max(self.measured, other.measured), unknown)
-
-    def as_record(self) -> EstimateRecord:
-        """Return it as the plan keeps it: `hours` of all runs, null while runs are unknown, and of the known ones."""
-        hours = None if self.unknown else self.hours
-        return EstimateRecord(hours=hours, known_hours=self.hours, measured=self.measured, unknown=self.unknown)
-
-    @classmethod
-    def of(cls, record: EstimateRecord) -> Estimate:
-        """Return what the plan keeps."""
-        return cls(record.known_hours, record.measured, record.unknown)
 
 
 @dataclass

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from collections.abc import Sequence
+from dataclasses import replace
 
 from agent.contract.files import RecordError
 from agent.contract.lease import is_held, lease_holder
 from agent.contract.reasons import Reason
-from agent.contract.records import AttemptRecord, Status
+from agent.contract.records import AttemptRecord
 from agent.contract.run_folder import STALE_AFTER_S, RunDir
 from harness.backend import pool, slurm
 from harness.backend.slurm import Job, Phase, Snapshot, Ticket
@@ -21,105 +20,13 @@ from harness.state.answer import answered_at, note_answer
 from harness.state.diagnose import Diagnosis, Evidence, diagnose
 from harness.state.failures import read_tail
 from harness.state.reading import Reading, disk_full, read_run
+from harness.state.run_state import Overview, RunState, State, Where
 from harness.study.folder import Launch, Lost, Planned, Study, begun_file
 from harness.study.records import PoolJob, PoolRecord
 
 SILENT = "Slurm did not say"
 STALE_WHEN_ENDED_S = 60.0  # of a lease whose job Slurm calls ended
 SUBMITTING_S = 600.0
-NO_STATUS = Status()
-
-
-class State(StrEnum):
-    """Where a run is. An ended run has a diagnosis that says why it is not done."""
-
-    PLANNED = "planned"
-    QUEUED = "queued"
-    RUNNING = "running"
-    DONE = "done"
-    ENDED = "ended"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True)
-class Where:
-    """The latest job that a run was given to: launch, number in it, and the cluster's id once there is one.
-
-    A job that was not submitted counts only for a run that no other has had: how a run ended is not forgotten for it.
-    """
-
-    launch: Launch
-    number: int
-    job_id: str | None
-
-
-@dataclass(frozen=True)
-class RunState:
-    """A run as it is now."""
-
-    run: Planned
-    state: State
-    status: Status | None = None
-    where: Where | None = None
-    attempt: AttemptRecord | None = None
-    diagnosis: Diagnosis | None = None
-    note: str = ""
-
-    @property
-    def label(self) -> str:
-        """The word shown for it: its state, or the reason of its end."""
-        return str(self.diagnosis.reason if self.diagnosis else self.state)
-
-    @property
-    def live(self) -> bool:
-        """Whether a job has it, so that it must not be submitted again."""
-        return self.state in (State.QUEUED, State.RUNNING, State.UNKNOWN)
-
-    @property
-    def steps_per_s(self) -> float:
-        """Environment steps per second, evaluations included, of the attempt that runs; 0 while unknown."""
-        status, (made, elapsed) = self.status or NO_STATUS, self.worked
-        if self.state is not State.RUNNING or elapsed <= 0:
-            return 0.0
-        return made / elapsed if elapsed > 30 and made > 0 else status.env_steps_per_s
-
-    @property
-    def worked(self) -> tuple[int, float]:
-        """Environment steps and seconds of its last attempt, whatever it spent them on; 0 where they are not known."""
-        status = self.status or NO_STATUS
-        known = self.attempt is not None or status.attempt <= 1
-        if self.state not in (State.RUNNING, State.DONE) or not known or status.heartbeat <= status.started:
-            return 0, 0.0
-        made = status.env_steps - (self.attempt.env_steps_before if self.attempt else 0)
-        return max(0, made), status.heartbeat - status.started  # less than 0 while it repeats what a crash has lost
-
-    @property
-    def eta_s(self) -> float | None:
-        """Seconds until it is complete at its present speed, None while that is unknown."""
-        speed, status = self.steps_per_s, self.status or NO_STATUS
-        return (status.total_env_steps - status.env_steps) / speed if speed > 0 else None
-
-
-@dataclass(frozen=True)
-class Overview:
-    """All asked runs, how fresh Slurm's part of it is, and when that was known.
-
-    `answered` is when Slurm last answered in full, unix seconds, None where nobody knows.
-    """
-
-    runs: list[RunState]
-    snapshot: Snapshot | None = None
-    answered: float | None = None
-
-    @property
-    def warning(self) -> str | None:
-        """A sentence when Slurm did not answer: how old its last answer is."""
-        if self.snapshot is None or self.snapshot.error is None:
-            return None
-        last = "it has not answered for this study yet"
-        if self.answered is not None:
-            last = f"its last answer is {max(0.0, time.time() - self.answered):.0f} s old"
-        return f"Slurm did not answer ({self.snapshot.error}); {last}"
 
 
 def tickets(launch: Launch) -> dict[str, Ticket]:
@@ -331,17 +238,3 @@ def _job_log(where: Where | None) -> str:
     if where is None or where.job_id is None:
         return ""
     return "\n".join(read_tail(path) for path in where.launch.log_files(where.job_id))
-
-
-ALIASES = {"oom": ("gpu_oom", "host_oom"), "failed": ("code_error", "killed", "record", "nan", "not_started", "lost")}
-
-
-def filter_states(states: Iterable[RunState], words: Sequence[str]) -> list[RunState]:
-    """Return the runs whose label is one of the words; `oom` and `failed` stand for several."""
-    wanted = {name for word in words for name in ALIASES.get(word, (word,))}
-    return [state for state in states if state.label in wanted or str(state.state) in wanted]
-
-
-def known_words() -> list[str]:
-    """Return the words that `--state` takes."""
-    return sorted({*map(str, State), *map(str, Reason), *ALIASES})

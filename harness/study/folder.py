@@ -331,3 +331,9 @@ def new_launch(study: Study, data: dict[str, Any]) -> Launch:
         write_record(launch.pack_file(index), whole, durable=False)
     write_record(folder / "launch.json", launch.data)
     return launch
+
+
+def follow_up(command: Command, study: Study) -> str:
+    """Return the selectors that name this study in the next command."""
+    words = command.selectors("grid", "study", "runs")
+    return words or f"study={study.name}"

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from agent.contract.config import Config, flatten, frames_per_step, suite_of
-from harness.job.allocation import CONTEXT_GB, USABLE
 from harness.study.grid import Run
 from harness.study.profiles import Profile
+
+CONTEXT_GB = 0.8  # what each process takes on a GPU outside JAX's pool
+USABLE = 0.95
 
 VRAM_GB: dict[str, float] = {  # by the start of the type's name; what nvidia-smi reports, in GiB
     "h200": 140.0,
@@ -109,3 +111,11 @@ def shared_settings(config: Config) -> str:
 def total_frames(runs: Iterable[Run]) -> int:
     """Return the raw environment frames that the runs will see."""
     return sum(run.config.run.steps * frames_per_step(run.config) for run in runs)
+
+
+def memory_fraction(processes: int, memory_gb: float) -> float:
+    """Return the share of a GPU's whole memory that JAX's pool may take in each of the processes on it.
+
+    A process needs about 0.8 GB outside the pool, which a plain 0.9/p forgets on small cards.
+    """
+    return (USABLE - CONTEXT_GB * processes / memory_gb) / processes

@@ -18,7 +18,7 @@ from agent.contract.ownership import make_private
 from agent.contract.records import Plan, PlannedRun, write_record
 from agent.contract.run_folder import RunDir, plan_path, read_plan
 from harness.command import Command, comma_list, match_name, parse_seeds
-from harness.state.hours import Estimate
+from harness.study.estimate import Estimate
 from harness.study.folder import Planned, Study
 from harness.study.grid import Run, is_scalar, spell, typed_value
 

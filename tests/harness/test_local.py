@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from harness import cancel, launch, logs, resubmit, status
-from harness.backend import pool
+from harness.backend import order, pool
 from harness.backend.submit import Slot
 from harness.study.folder import Launch, Study
 from harness.study.records import LaunchRecord, PoolJob, ProfileRecord
@@ -291,14 +291,14 @@ def test_a_plan_keeps_the_settings_that_shaped_it_and_with_them_more_is_launched
 def test_a_command_that_lost_its_study_starts_no_pool(
     tree: Path, grid: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make = launch.new_launch
+    make = order.new_launch
 
     def lose(study: Study, data: dict[str, Any]) -> Launch:
         made = make(study, data)
         (study.hidden / "lease.json").write_text('{"owner": "another", "pid": 1, "host": "another"}')
         return made
 
-    monkeypatch.setattr(launch, "new_launch", lose)
+    monkeypatch.setattr(order, "new_launch", lose)
     assert launch.main([f"grid={grid}", f"runs={tmp_path / 'runs'}"]) == 1
     assert "another one has taken over the study" in capsys.readouterr().err
     (made,) = Study(tmp_path / "runs" / "tiny").launches()

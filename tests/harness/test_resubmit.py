@@ -11,7 +11,7 @@ from agent.contract.run_folder import RunKey
 from harness.command import Command, parse
 from harness.resubmit import Group, choose, fix
 from harness.state.diagnose import Diagnosis
-from harness.state.survey import RunState, State
+from harness.state.run_state import RunState, State
 from harness.study.folder import Planned
 from harness.study.grid import Run, configure, expand
 from harness.study.grid_file import load_grid

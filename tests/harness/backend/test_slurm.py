@@ -9,6 +9,7 @@ import pytest
 from harness.backend import slurm
 from harness.backend.slurm import Job, Phase, Snapshot, Ticket, merge, query
 from harness.backend.slurm_rows import Exit, expand_ids, read_exit, read_gpus, read_sacct, read_squeue, read_time
+from harness.job import slurm_call
 
 RECORDED = Path(__file__).parents[1] / "recorded"
 SUBMITTED = 1795350000.0  # before the first recorded job
@@ -212,21 +213,21 @@ def test_a_single_forgotten_id_is_an_answer_not_a_failure(bin_folder: Path) -> N
 
 def test_a_hanging_command_is_given_up(bin_folder: Path) -> None:
     program(bin_folder, "squeue", "exec sleep 30")
-    with pytest.raises(slurm.SlurmError, match="squeue did not answer within 0 s"):
-        slurm.call(["squeue"], timeout_s=0.1)
+    with pytest.raises(slurm_call.SlurmError, match="squeue did not answer within 0 s"):
+        slurm_call.call(["squeue"], timeout_s=0.1)
 
 
 def test_a_missing_program_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(slurm.SlurmError, match="squeue is not on PATH; is this a Slurm login node"):
-        slurm.call(["squeue"])
+    with pytest.raises(slurm_call.SlurmError, match="squeue is not on PATH; is this a Slurm login node"):
+        slurm_call.call(["squeue"])
 
 
 def test_personal_squeue_settings_do_not_reach_squeue(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SQUEUE_STATES", "PENDING")
     monkeypatch.setenv("SACCT_FORMAT", "JobID")
     monkeypatch.setenv("SCANCEL_PARTITION", "low")
-    env = slurm.command_env()
+    env = slurm_call.command_env()
     assert not {"SQUEUE_STATES", "SACCT_FORMAT", "SCANCEL_PARTITION"} & env.keys()
     assert (env["TZ"], env["SLURM_BITSTR_LEN"]) == ("UTC", "0")
 
@@ -245,7 +246,7 @@ def test_a_job_that_slurm_refused_but_keeps_as_failed_is_not_found_by_its_name(b
 
 def test_a_name_that_cannot_be_looked_for_is_an_error_not_an_absence(bin_folder: Path) -> None:
     program(bin_folder, "squeue", "exit 1")
-    with pytest.raises(slurm.SlurmError):
+    with pytest.raises(slurm_call.SlurmError):
         slurm.find_by_name("hb-x")
 
 
@@ -256,7 +257,7 @@ def test_cancelling_what_has_ended_is_no_error(bin_folder: Path) -> None:
     slurm.cancel(["9"])
     slurm.cancel(["9"], gently=True)
     program(bin_folder, "scancel", "echo 'scancel: error: Kill job error on job id 9: Access denied' >&2; exit 1")
-    with pytest.raises(slurm.SlurmError, match="Access denied"):
+    with pytest.raises(slurm_call.SlurmError, match="Access denied"):
         slurm.cancel(["9"])
 
 

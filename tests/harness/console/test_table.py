@@ -11,7 +11,7 @@ from agent.contract.run_folder import RunKey
 from harness.console.table import cell, cost, duration, ends, next_command, rich_table, summary, time_left
 from harness.state.diagnose import Diagnosis
 from harness.state.hours import Spent
-from harness.state.survey import Overview, RunState, State, Where
+from harness.state.run_state import Overview, RunState, State, Where
 from harness.study.folder import Launch, Planned
 from harness.study.records import LaunchRecord, PackPart, ProfileRecord
 

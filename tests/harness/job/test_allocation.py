@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from harness.job import allocation
 from harness.job.allocation import EnvironmentFault, Gpu, process_environment, share
+from harness.study import packing
 
 H100 = Gpu("3", "NVIDIA H100 80GB HBM3", 79.6)
 
@@ -31,7 +32,7 @@ def test_a_cpu_job_sees_no_gpu_and_is_promised_no_memory() -> None:
 def test_a_gpu_job_gets_one_fraction_by_one_name_and_is_told_it(processes: int) -> None:
     base = {"XLA_CLIENT_MEM_FRACTION": "0.9", "PYTHONPATH": "/mine"}
     environ = process_environment(pack(processes=processes), H100, 0, Path("/cache"), base)
-    fraction = allocation.memory_fraction(processes, H100.memory_gb)
+    fraction = packing.memory_fraction(processes, H100.memory_gb)
     assert float(environ["XLA_PYTHON_CLIENT_MEM_FRACTION"]) == pytest.approx(fraction, abs=1e-4)
     assert environ[allocation.POOL_FRACTION] == environ["XLA_PYTHON_CLIENT_MEM_FRACTION"]
     assert environ["XLA_PYTHON_CLIENT_PREALLOCATE"] == "true"

@@ -5,10 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.command import parse
-from harness.job.allocation import memory_fraction
 from harness.study.grid import Run, configure, expand
 from harness.study.grid_file import load_grid
-from harness.study.packing import gpu_memory_gb, pack_size, plan_packs, run_memory_gb
+from harness.study.packing import gpu_memory_gb, memory_fraction, pack_size, plan_packs, run_memory_gb
 from harness.study.profiles import Profile
 
 
