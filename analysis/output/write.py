@@ -17,6 +17,7 @@ from analysis.data import scores
 from analysis.data.last import last_text
 from analysis.data.load import LoadedRun
 from analysis.findings import results, tidy, trace
+from analysis.findings.material import Material
 from analysis.output.folder import write_marker
 from analysis.output.page import Contents, render
 from analysis.output.table import Table
@@ -24,7 +25,6 @@ from analysis.output.tables import count
 
 if TYPE_CHECKING:
     from analysis.output.figure import Plot
-    from analysis.report import Material
 
 LATEST = 4e9  # seconds, far in the future: a later time is no time
 FORMATS = ("png", "pdf", "svg")
@@ -34,7 +34,7 @@ PACKAGES = ("numpy", "pandas", "matplotlib", "seaborn")
 def write_report(
     folder: Path,
     out: Path,
-    material: "Material",
+    material: Material,
     found: results.Results,
     made: Sequence[Table],
     flags: AbstractSet[str],
@@ -95,7 +95,7 @@ def _texts(c: Contents) -> dict[str, str]:
     return texts
 
 
-def _coverage(material: "Material") -> str:
+def _coverage(material: Material) -> str:
     """Return coverage.csv: every run of the study, those besides that the selection leaves out."""
     if material.study is None:
         return tidy.csv_text(tidy.coverage([]))
@@ -103,7 +103,7 @@ def _coverage(material: "Material") -> str:
     return tidy.csv_text(tidy.coverage(material.study.runs, left_out))
 
 
-def _headings(material: "Material", found: results.Results) -> tuple[str, str]:
+def _headings(material: Material, found: results.Results) -> tuple[str, str]:
     if material.study is None:
         title = "Atari 100k: published results"
         lead = f"{len(found.methods)} methods, {len(found.tasks)} tasks, {len(found.runs)} runs from scores/."
@@ -134,7 +134,7 @@ def _markdown(c: Contents) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _provenance(material: "Material", found: results.Results) -> list[tuple[str, str]]:
+def _provenance(material: Material, found: results.Results) -> list[tuple[str, str]]:
     s = found.settings
     rows = [
         ("Command", material.command),
@@ -158,7 +158,7 @@ def _provenance(material: "Material", found: results.Results) -> list[tuple[str,
     return rows
 
 
-def _study_provenance(material: "Material") -> list[tuple[str, str]]:
+def _study_provenance(material: Material) -> list[tuple[str, str]]:
     runs, plan = material.selected, material.study.plan if material.study else None
     rows = [
         ("Code", _counted(r.summary["code"] or "unknown" for r in runs if r.state == "done")),
