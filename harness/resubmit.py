@@ -117,6 +117,11 @@ def _frozen(study: Study, launch: Launch) -> tuple[Path, dict[str, Any]]:
     if not code.is_dir():
         raise ConfigError(f"{code}: the frozen code is gone; --new-code runs from the code as it is now")
     refuse_foreign_files(code, deep=True)
+    if not frozen_code.startable(code):
+        raise ConfigError(
+            f"{code}: this version cannot start jobs from code that an older one has frozen; "
+            "go on with that one's harness, or from the code as it is now with --new-code"
+        )
     return code, tree
 
 

@@ -21,6 +21,8 @@ ROOT = CONFIGS.parent
 PACKAGES = ("agent", "harness", "analysis", "configs", "slurm", "scores")
 MANIFEST = "snapshot.json"  # agent/run/provenance.py reads it
 LARGEST_MB = 100
+# By these names jobs and pools are started from frozen code: an interface between versions, which a test holds.
+STARTED_BY = ("harness.job.worker", "harness.backend.pool")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,14 @@ def _git(root: Path, *words: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.decode(errors="surrogateescape") if done.returncode == 0 else None
+
+
+def startable(code: Path) -> bool:
+    """Return whether this version can start jobs from a frozen copy: one made by another may have other names."""
+    there = [(code / name.replace(".", "/")).with_suffix(".py").is_file() for name in STARTED_BY]
+    return (
+        all(there) or not (code / "harness").is_dir()
+    )  # without a harness it is no copy of ours, and its job will say so
 
 
 def is_checkout(root: Path) -> bool:

@@ -10,12 +10,14 @@ import pytest
 
 from harness.backend import pool, submit
 from harness.study.folder import Launch
+from harness.study.frozen_code import STARTED_BY
 from harness.study.records import LaunchRecord, ProfileRecord
 
 
 def test_submitted_jobs_name_the_worker_by_this_path() -> None:
     """Submitit stores the function by reference: a job that waits for days must find it in the code of its launch."""
     assert (submit.run_pack.__module__, submit.run_pack.__qualname__) == ("harness.job.worker", "run_pack")
+    assert submit.run_pack.__module__ in STARTED_BY
 
 
 def test_a_pool_is_started_by_this_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +33,7 @@ def test_a_pool_is_started_by_this_module(tmp_path: Path, monkeypatch: pytest.Mo
     data = LaunchRecord(id="1", name="hb", created=0.0, code=str(tmp_path), profile=here, packs=[])
     pool.start(Launch(tmp_path, data))
     assert started[0][1:] == ["-m", "harness.backend.pool", str(tmp_path)]
+    assert started[0][2] in STARTED_BY
 
 
 @pytest.mark.parametrize("name", ["agent.train", "agent.envs.check", "harness.backend.pool", "analysis.data.summary"])

@@ -1,5 +1,6 @@
 """Which code a study's runs get: that of the moment of the launch, whatever is edited meanwhile."""
 
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from agent.contract.files import RecordError
 from agent.contract.lease import Lease
 from agent.contract.run_folder import RunDir
-from harness import launch
+from harness import launch, resubmit
 from harness.study import frozen_code
 from harness.study.folder import Study
 from tests.harness.local import Capture, behave, states, wait_for
@@ -72,3 +73,22 @@ def test_a_plan_names_the_code_that_its_first_runs_get_even_where_the_code_chang
     assert "the code has changed since this study began" not in capsys.readouterr().out
     (code,) = study.code.iterdir()
     assert study.plan().code["code_tree"] == code.name == frozen_code.describe()[0].code_tree
+
+
+def test_a_study_begun_by_an_older_version_goes_on_with_new_code_only(
+    tree: Path, grid: str, tmp_path: Path, capsys: Capture
+) -> None:
+    runs = tmp_path / "runs"
+    behave(runs, "dreamerv3/seed-0", fail="it broke")
+    words = [f"grid={grid}", f"runs={runs}", "seeds=1", "methods=dreamerv3"]
+    assert launch.main(words) == 1
+    (code,) = Study(runs / "tiny").code.iterdir()
+    shutil.move(code / "harness" / "job" / "worker.py", code / "harness" / "worker.py")
+    (tree / "agent" / "note.txt").write_text("the version of today\n")
+    behave(runs, "dreamerv3/seed-0")
+    capsys.readouterr()
+    assert resubmit.main([*words, "--state", "failed"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(str(code)) and line.endswith("from the code as it is now with --new-code")
+    assert resubmit.main([*words, "--state", "failed", "--new-code"]) == 0
+    assert states(grid, runs, capsys) == {"dreamerv3/0": "done"}
