@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.contract import config as configuration
-from agent.contract.config import Config, ConfigError
+from agent.contract.config import Config
 from agent.contract.files import RecordError, set_aside, write_json
 from agent.contract.ownership import make_private, refuse_foreign_cache, refuse_foreign_run, tighten_umask
 from agent.contract.records import Provenance, read_record
 from agent.contract.run_folder import RunDir, read_result
 from agent.contract.terminal import print_anywhere
+from agent.contract.words import ConfigError
 from agent.envs.registry import check_available
 
 if TYPE_CHECKING:

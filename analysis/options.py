@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from analysis import selection
-from analysis.errors import InputError, nearest
+from agent.contract.words import ConfigError, comma_list, nearest
 
 HELP = """usage: python -m analysis.report [key=value ...] [--flag ...]
 
@@ -66,26 +65,26 @@ class Options:
 
     @property
     def grid_name(self) -> str | None:
-        """Return the name of the grid, which may be the path of a file; InputError for a path that names no file."""
+        """Return the name of the grid, which may be the path of a file; ConfigError for a path that names no file."""
         path = self.settings.get("grid")
         if path is not None and not Path(path).stem.strip("."):
-            raise InputError(f"grid={path}: names no grid; a name of configs/grids or the path of a file is expected")
+            raise ConfigError(f"grid={path}: names no grid; a name of configs/grids or the path of a file is expected")
         return Path(path).stem if path is not None else None
 
     def items(self, key: str) -> list[str]:
         """Return the items of a comma list, [] where the key is not given."""
-        return selection.comma_list(key, self.settings[key]) if key in self.settings else []
+        return comma_list(key, self.settings[key]) if key in self.settings else []
 
     def whole(self, key: str, default: int, least: int) -> int:
         """Return a whole number of at least `least`."""
         text = self.settings.get(key, str(default))
         if not re.fullmatch("[0-9]{1,9}", text) or int(text) < least:
-            raise InputError(f"{key}={text}: a whole number from {least} on is expected")
+            raise ConfigError(f"{key}={text}: a whole number from {least} on is expected")
         return int(text)
 
 
 def parse(argv: Sequence[str]) -> Options:
-    """Return the options; InputError names what is unknown, repeated or lacks its value."""
+    """Return the options; ConfigError names what is unknown, repeated or lacks its value."""
     options, words = Options(words=list(argv)), list(argv)
     while words:
         word = words.pop(0)
@@ -93,34 +92,34 @@ def parse(argv: Sequence[str]) -> Options:
         if name == "reference":
             value = value if equals else words.pop(0) if words else ""
             if value not in ("exact", "integer"):
-                raise InputError(nearest("reference", value, ["exact", "integer"]))
+                raise ConfigError(nearest(value, ["exact", "integer"], "reference"))
             options.reference = value
         elif name == "interval":
             value = value if equals else words.pop(0) if words else ""
             if value not in ("student", "percentile"):
-                raise InputError(nearest("interval", value, ["student", "percentile"]))
+                raise ConfigError(nearest(value, ["student", "percentile"], "interval"))
             options.interval = value
         elif word.startswith("--"):
             if name not in FLAGS or equals:
                 hint = (
                     f"settings are written key=value: {name}={value or 'VALUE'}"
                     if name in KEYS
-                    else nearest("flag", word, [f"--{f}" for f in FLAGS])
+                    else nearest(word, [f"--{f}" for f in FLAGS], "flag")
                 )
-                raise InputError(hint)
+                raise ConfigError(hint)
             options.flags.add(name)
         elif not equals:
-            raise InputError(f"{word!r} is not understood; settings are key=value, as in grid=demo")
+            raise ConfigError(f"{word!r} is not understood; settings are key=value, as in grid=demo")
         elif name not in KEYS:
-            raise InputError(nearest("setting", name, KEYS))
+            raise ConfigError(nearest(name, KEYS, "setting"))
         elif name in options.settings:
-            raise InputError(f"{name} is given twice: {options.settings[name]!r} and {value!r}")
+            raise ConfigError(f"{name} is given twice: {options.settings[name]!r} and {value!r}")
         elif not value:
-            raise InputError(f"{name}= needs a value")
+            raise ConfigError(f"{name}= needs a value")
         else:
             options.settings[name] = value
     if "task-bootstrap" in options.flags:
         if options.interval == "percentile":
-            raise InputError("--interval percentile and --task-bootstrap are two kinds of intervals; choose one")
+            raise ConfigError("--interval percentile and --task-bootstrap are two kinds of intervals; choose one")
         options.interval = "tasks"
     return options

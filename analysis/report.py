@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from agent.contract.terminal import print_anywhere
+from agent.contract.words import ConfigError
 from analysis.data import load, scores
 from analysis.data.last import parse_last
-from analysis.errors import InputError
 from analysis.findings import added, guard, results, tidy
 from analysis.findings.material import Material, gather
 from analysis.options import HELP, Options, parse
@@ -34,12 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         return _run(parse(words))
-    except (InputError, OSError) as error:
+    except (ConfigError, OSError) as error:
         if "--debug" in words:
             traceback.print_exc()
         text = f"{error.filename or 'report'}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
         print(text, file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
+        return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         return 130
 

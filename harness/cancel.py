@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from agent.contract.config import ConfigError
 from agent.contract.files import RecordError, set_aside
 from agent.contract.records import write_record
+from agent.contract.words import ConfigError
 from harness.backend import slurm
 from harness.backend.slurm import Phase
 from harness.command import Command, SubmissionError, run

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 
-from agent.contract.config import ConfigError, nearest
 from agent.contract.files import RecordError
 from agent.contract.ownership import ForeignError, tighten_umask
 from agent.contract.terminal import print_anywhere
+from agent.contract.words import ConfigError, nearest
 
 
 class SubmissionError(Exception):
@@ -35,7 +33,6 @@ KEYS: dict[str, str] = {
     "preset": "the agent's presets instead of the grid's",
 }
 PREFIXES = ("agent.", "cluster.")
-MAX_SEEDS = 10_000
 
 
 def counted(number: int, noun: str) -> str:
@@ -118,78 +115,6 @@ def _take_setting(key: str, value: str, command: Command) -> None:
     if not value:
         raise ConfigError(f"{key}= needs a value: {KEYS.get(key, 'any value of that key')}")
     table[name] = value
-
-
-def comma_list(key: str, text: str) -> list[str]:
-    """Return the items of a comma list; ConfigError if one is empty or given twice."""
-    items = [item.strip() for item in text.split(",")]
-    if not all(items):
-        raise ConfigError(f"{key}={text}: an item between the commas is empty")
-    refuse_repeats(key, items)
-    return items
-
-
-def refuse_repeats(key: str, items: Sequence[object]) -> None:
-    """Raise ConfigError if an item of an axis appears twice."""
-    repeated = [item for index, item in enumerate(items) if item in items[:index]]
-    if repeated:
-        raise ConfigError(f"{key}: {str(repeated[0])!r} is given twice")
-
-
-def parse_seeds(text: str) -> list[int]:
-    """Return the seeds of `5` (0..4), `0..4` or `1,3,7..9`, in order; `0` is seed 0.
-
-    Raises: ConfigError for anything negative, backwards, repeated or not whole.
-    """
-    advice = "allowed: a count (5 means 0..4), a range 0..4, or a list 1,3"
-    parts = [part.strip() for part in text.split(",")]
-    if len(parts) == 1 and re.fullmatch(r"[0-9]+", parts[0]):
-        count = int(parts[0])
-        _limit_seeds(text, count)
-        return list(range(max(count, 1)))
-    seeds: list[int] = []
-    for part in parts[:-1] if len(parts) > 1 and not parts[-1] else parts:
-        match = re.fullmatch(r"([0-9]+)(?:\.\.([0-9]+))?", part)
-        if match is None:
-            raise ConfigError(f"seeds={text}: {part!r} is not a seed; {advice}")
-        first, last = int(match[1]), int(match[2] or match[1])
-        if last < first:
-            raise ConfigError(f"seeds={text}: the range {part!r} runs backwards; did you mean '{last}..{first}'?")
-        _limit_seeds(text, last - first + 1)
-        seeds.extend(range(first, last + 1))
-    refuse_repeats("seeds", seeds)
-    if max(seeds) > 2**31 - 1:
-        raise ConfigError(f"seeds={text}: a seed is at most {2**31 - 1}")
-    return seeds
-
-
-def _limit_seeds(text: str, count: int) -> None:
-    if count > MAX_SEEDS:
-        raise ConfigError(f"seeds={text}: {count} seeds; at most {MAX_SEEDS} are allowed")
-
-
-def match_name(text: str, names: Sequence[str], kind: str) -> str:
-    """Return the name that the text means: itself, with its suite's prefix left out, or its unique start.
-
-    A task may be spelt with other case and separators too: `BankHeist`, `atari_jamesbond`.
-    """
-    if text in names:
-        return text
-    spelt = (
-        [n for n in names if _letters(text) in (_letters(n), _letters(n.partition("_")[2]))] if kind == "task" else []
-    )
-    starting = [n for n in names if n.startswith(text)]
-    for candidates in ([n for n in names if n.partition("_")[2] == text], spelt, starting):
-        if len(candidates) == 1:
-            return candidates[0]
-        if len(candidates) > 1:
-            raise ConfigError(f"{kind} {text!r} could mean {', '.join(candidates)}; write the whole name")
-    shorter = [name.partition("_")[2] for name in names if "_" in name]
-    raise ConfigError(nearest(text, names if get_close_matches(text, names, cutoff=0.5) else shorter or names, kind))
-
-
-def _letters(text: str) -> str:
-    return "".join(c for c in text.casefold() if c.isalnum())
 
 
 def usage(program: str, summary: str, flags: Mapping[str, Flag]) -> str:

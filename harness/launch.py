@@ -11,9 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from agent.contract.config import ConfigError
 from agent.contract.ownership import refuse_foreign_cache
 from agent.contract.run_folder import plan_path
+from agent.contract.words import ConfigError
 from harness.backend import pool, submit
 from harness.backend.order import Order, first_id, memory_gb, plan_order, recover, submit_order
 from harness.command import Command, Flag, counted, run

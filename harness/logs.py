@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from agent.contract.config import ConfigError
+from agent.contract.words import ConfigError
 from harness.command import Command, Flag, run
 from harness.state.run_state import RunState
 from harness.state.survey import overview

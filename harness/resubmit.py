@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.contract.config import ConfigError
 from agent.contract.lease import Lease
 from agent.contract.ownership import refuse_foreign_files
 from agent.contract.reasons import Reason
 from agent.contract.records import write_record
 from agent.contract.run_folder import saved_steps
+from agent.contract.words import ConfigError
 from harness.backend.order import Order, first_id, memory_gb, parse_jobs, recover, submit_order
 from harness.backend.submit import check_path
 from harness.command import Command, Flag, counted, run

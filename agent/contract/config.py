@@ -19,6 +19,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from agent.contract.methods import HARMONY, PLAIN, Method, MethodFileError, methods
 from agent.contract.schema import Config
 from agent.contract.tasks import ALIASES, ATARI_100K, ATARI_UNPLAYABLE, CATCH, METAWORLD, OPEN_SUITES, SUITES
+from agent.contract.words import ConfigError, nearest
 
 __all__ = ["Config", "ConfigError"]
 
@@ -44,19 +45,6 @@ NOT_IDENTITY = (
     "run.checkpoint_every_s",
     "replay.store",
 )
-
-
-class ConfigError(ValueError):
-    """The user's input is wrong; the message is one line that says what is allowed."""
-
-
-def nearest(name: str, allowed: Iterable[str], kind: str) -> str:
-    """Return `unknown KIND 'NAME'; did you mean …? (the allowed names)`, an error message or the end of one."""
-    names = sorted(allowed)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(repr(x) for x in close)}?" if close else ""
-    shown = ", ".join(names) if len(names) <= 30 else f"{len(names)} names, from {names[0]} to {names[-1]}"
-    return f"unknown {kind} {name!r}{hint} ({shown})"
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from ale_py import Action, ALEInterface, ALEState, LoggerMode, roms
 
-from agent.contract.config import ConfigError, nearest
 from agent.contract.tasks import ATARI_UNPLAYABLE
+from agent.contract.words import ConfigError, nearest
 from agent.envs.base import State, Step, check_seed, discrete, record
 from agent.envs.state import ANY, MT19937, StateError, check
 from agent.spec import ArraySpec, DiscreteAction, EnvSpec

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.contract.config import ConfigError
+from agent.contract.words import ConfigError
 from agent.envs.base import State, Step, check_seed, discrete, record
 from agent.envs.state import PCG64, check
 from agent.spec import ArraySpec, DiscreteAction, EnvSpec

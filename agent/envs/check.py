@@ -10,9 +10,9 @@ import json
 import sys
 from collections.abc import Sequence
 
-from agent.contract.config import ConfigError
 from agent.contract.schema import EnvSettings
 from agent.contract.terminal import print_anywhere
+from agent.contract.words import ConfigError
 from agent.envs.registry import check_available
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.contract.config import ConfigError, nearest
+from agent.contract.words import ConfigError, nearest
 from agent.envs.base import EnvironmentUnavailable
 from agent.envs.replayed import Observation, Outcome, Replayed
 from agent.spec import ArraySpec, DiscreteAction, EnvSpec

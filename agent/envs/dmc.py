@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.contract.config import ConfigError, nearest
+from agent.contract.words import ConfigError, nearest
 from agent.envs import gl
 from agent.envs.base import EnvironmentUnavailable
 from agent.envs.replayed import Observation, Outcome, Replayed

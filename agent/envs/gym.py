@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec as Entry
 
-from agent.contract.config import ConfigError, nearest
+from agent.contract.words import ConfigError, nearest
 from agent.envs.base import EnvironmentUnavailable
 from agent.envs.replayed import Observation, Outcome, Replayed
 from agent.spec import ArraySpec, BoxAction, DiscreteAction, EnvSpec

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.contract.config import ConfigError
+from agent.contract.words import ConfigError
 from agent.envs import gl
 from agent.envs.base import State, Step, box, check_seed, record
 from agent.envs.state import PCG64, Schema, check

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from agent.contract.config import ConfigError, suite_of, validate_task
+from agent.contract.config import suite_of, validate_task
 from agent.contract.schema import EnvSettings
+from agent.contract.words import ConfigError
 from agent.envs.base import SEED_LIMIT, Env, EnvironmentUnavailable, check_seed
 
 TRAINING, EVALUATION = 0, 1

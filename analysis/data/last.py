@@ -3,17 +3,17 @@
 import re
 from collections.abc import Sequence
 
+from agent.contract.words import ConfigError
 from analysis.data.scores import RunScores
-from analysis.errors import InputError
 
 UNITS = {"": 1, "k": 1000, "M": 1_000_000}
 
 
 def parse_last(text: str) -> tuple[int, int]:
-    """Return (evaluations, frames) of `5` or `50kframes`, one of them 0; InputError for anything else."""
+    """Return (evaluations, frames) of `5` or `50kframes`, one of them 0; ConfigError for anything else."""
     match = re.fullmatch(r"([0-9]{1,9})(?:([kM]?)frames)?", text)
     if match is None or int(match[1]) < 1:
-        raise InputError(f"last={text}: a whole number from 1 on is expected, or frames as in last=50kframes")
+        raise ConfigError(f"last={text}: a whole number from 1 on is expected, or frames as in last=50kframes")
     frames = int(match[1]) * UNITS[match[2] or ""]
     return (0, frames) if match[2] is not None else (int(match[1]), 0)
 

@@ -18,12 +18,11 @@ import numpy as np
 from agent.contract import files, run_folder
 from agent.contract.ownership import cache_home, opened
 from agent.contract.records import Plan
+from agent.contract.words import ConfigError, nearest, one_name
 from analysis.data.scores import RunScores
 from analysis.data.stray import stray_runs
 from analysis.data.summary import summarise_all
 from analysis.data.training import Series, unpack
-from analysis.errors import InputError, nearest
-from analysis.names import one_name
 
 CACHE_FORMAT = 10
 
@@ -80,11 +79,11 @@ class LoadedStudy:
 def load_study(folder: Path) -> LoadedStudy:
     """Return what a study's folder holds.
 
-    Raises: InputError when there is no such folder or nothing in it.
+    Raises: ConfigError when there is no such folder or nothing in it.
     """
     if not folder.is_dir():
         others = [entry.name for entry in folder.parent.iterdir() if entry.is_dir()] if folder.parent.is_dir() else []
-        raise InputError(f"{folder}: no such study; {nearest('study', folder.name, others)}")
+        raise ConfigError(f"{folder}: no such study; {nearest(folder.name, others, 'study')}")
     problems: list[Problem] = []
     plan = _plan(folder, problems)
     everything = run_folder.find_runs(folder)
@@ -93,7 +92,7 @@ def load_study(folder: Path) -> LoadedStudy:
     problems += [Problem(str(p), "holds a run but is not TASK/METHOD/seed-K; the run is left out") for p in stray]
     if not paths and plan is None:
         hint = f"; {stray[0]} looks like a run in another place" if stray else ""
-        raise InputError(f"{folder}: holds no runs (TASK/METHOD/seed-K is expected) and no plan.json{hint}")
+        raise ConfigError(f"{folder}: holds no runs (TASK/METHOD/seed-K is expected) and no plan.json{hint}")
     summaries, configs = _summaries(folder, paths)
     planned = {run_folder.RunKey(row.task, row.method, row.seed): row.config_hash for row in plan.runs} if plan else {}
     keys = [run_folder.RunKey.of(path) for path in paths]

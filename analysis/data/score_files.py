@@ -16,10 +16,10 @@ from typing import Any, cast
 import numpy as np
 
 from agent.contract import files
+from agent.contract.words import ConfigError
 from analysis.data import scores
 from analysis.data.scores import TRAINING_WINDOW, RunScores, read_text
 from analysis.data.values import MAX_FRAMES, is_finite
-from analysis.errors import InputError
 
 Curve = Mapping[int, float]
 
@@ -33,7 +33,7 @@ def split_name(text: str) -> tuple[str, Path]:
 def read_scores(text: str) -> list[RunScores]:
     """Return the runs of `PATH` or `NAME:PATH`, their method called NAME where one is given.
 
-    Raises: InputError that names the file, and the place in it.
+    Raises: ConfigError that names the file, and the place in it.
     """
     name, path = split_name(text)
     if path.is_dir():
@@ -54,19 +54,19 @@ def _records(path: Path) -> list[RunScores]:
     try:
         data: Any = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON ({error})") from error
+        raise ConfigError(f"{path}: not JSON ({error})") from error
     if not isinstance(data, list) or not data:
-        raise InputError(f"{path}: a list of runs with task, method, seed, xs and ys is expected")
+        raise ConfigError(f"{path}: a list of runs with task, method, seed, xs and ys is expected")
     found: list[RunScores] = []
     for number, entry in enumerate(cast("list[Any]", data)):
         where = f"{path}, run {number}"
         record = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
         lacking = [key for key in ("task", "method", "seed", "xs", "ys") if key not in record]
         if lacking:
-            raise InputError(f"{where}: no {lacking[0]!r}; task, method, seed, xs and ys are expected")
+            raise ConfigError(f"{where}: no {lacking[0]!r}; task, method, seed, xs and ys are expected")
         xs, ys = (cast("list[Any]", record[key]) if isinstance(record[key], list) else None for key in ("xs", "ys"))
         if xs is None or ys is None or len(xs) != len(ys):
-            raise InputError(f"{where}: xs and ys must be lists of one length")
+            raise ConfigError(f"{where}: xs and ys must be lists of one length")
         points = zip(xs, ys, strict=True)
         names = [" ".join(str(record[key]).split()) for key in ("method", "task")]
         found.append(_run((names[0], names[1], _seed(where, record["seed"])), points, where))
@@ -77,21 +77,21 @@ def _run_file(path: Path) -> RunScores:
     """Return the run of a `scores.jsonl`, whose folder is TASK/METHOD/SEED or TIME-TASK-METHOD-SEED."""
     rows, problems = files.read_rows(path)
     if problems and not problems[-1].endswith("an interrupted write"):
-        raise InputError(problems[0])
+        raise ConfigError(problems[0])
     folders = path.absolute().parts[-4:-1]
     named = folders[-1].split("-")
     task, method, seed = named[1:] if len(named) == 4 else folders if len(folders) == 3 else ("", "", "")
     points = [(row["step"], row["episode/score"]) for row in rows if "step" in row and "episode/score" in row]
     if not points:
         hint = "; a study of this harness is read by grid= or study=" if any("frames" in row for row in rows) else ""
-        raise InputError(f"{path}: no rows with 'step' and 'episode/score'{hint}")
+        raise ConfigError(f"{path}: no rows with 'step' and 'episode/score'{hint}")
     return _run((method, task, _seed(f"{path}: its folder", seed)), points, str(path))
 
 
 def _seed(where: str, value: Any) -> int:
     match = re.fullmatch(r"(?:seed[-_]?)?([0-9]{1,10})", str(value))
     if match is None:
-        raise InputError(f"{where}: {str(value)!r} is no seed; TASK/METHOD/SEED or TIME-TASK-METHOD-SEED is expected")
+        raise ConfigError(f"{where}: {str(value)!r} is no seed; TASK/METHOD/SEED or TIME-TASK-METHOD-SEED is expected")
     return int(match[1])
 
 
@@ -102,7 +102,7 @@ def _run(key: tuple[str, str, int], points: Iterable[tuple[Any, Any]], where: st
         if score is None or (isinstance(score, float) and math.isnan(score)):
             continue
         if not is_finite(frames) or not 0 <= frames <= MAX_FRAMES or not is_finite(score):
-            raise InputError(f"{where}: {score!r} at {frames!r} frames is no score")
+            raise ConfigError(f"{where}: {score!r} at {frames!r} frames is no score")
         found.setdefault(round(frames), []).append(float(score))
     at = sorted(found)
     means = [math.fsum(found[frame]) / len(found[frame]) for frame in at]
@@ -113,7 +113,7 @@ def _windowed(path: Path, runs: list[RunScores]) -> list[RunScores]:
     """Return the runs with the window in which the episodes lie that make their scores."""
     runs = [run for run in runs if len(run.frames)]
     if not runs:
-        raise InputError(f"{path}: no scores in it; a tidy CSV, DreamerV3's json.gz, or scores.jsonl per run are read")
+        raise ConfigError(f"{path}: no scores in it; a tidy CSV, DreamerV3's json.gz, or scores.jsonl per run are read")
     if len(runs) > 1 and all(np.array_equal(run.frames, runs[0].frames) for run in runs):
         return runs
     last: dict[str, int] = {}

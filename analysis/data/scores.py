@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.contract.methods import HARMONY, PAIR, PLAIN, methods
+from agent.contract.words import ConfigError, nearest
 from analysis import stats
 from analysis.data.values import MAX_FRAMES, is_finite, is_whole
-from analysis.errors import InputError, nearest
 from analysis.stats.resample import Floats
 from analysis.stats.ties import exact_mean
 
@@ -101,7 +101,7 @@ def references(kind: str = "exact") -> dict[str, tuple[float, float]]:
         return exact
     if kind == "integer":
         return {task: (float(round(random)), float(round(human))) for task, (random, human) in exact.items()}
-    raise InputError(nearest("reference", kind, ["exact", "integer"]))
+    raise ConfigError(nearest(kind, ["exact", "integer"], "reference"))
 
 
 def bundled(methods: Sequence[str] = PUBLISHED) -> list[RunScores]:
@@ -110,7 +110,7 @@ def bundled(methods: Sequence[str] = PUBLISHED) -> list[RunScores]:
     for method in methods:
         if method not in known or known[method].kind == "means":
             having = [name for name, entry in known.items() if entry.kind != "means"]
-            raise InputError(nearest("published method", method, having))
+            raise ConfigError(nearest(method, having, "published method"))
     found: list[RunScores] = []
     files = {
         "evaluations": "atari100k_harmonydream.csv",
@@ -152,20 +152,20 @@ def literature() -> list[Literature]:
 def read_tidy(path: Path, window: tuple[int, int] | None = None) -> list[RunScores]:
     """Return the runs of a tidy CSV with columns method, task, seed, frames, score (others are ignored).
 
-    Raises: InputError naming file, line, value and what is expected.
+    Raises: ConfigError naming file, line, value and what is expected.
     """
     points: dict[tuple[str, str, int], dict[int, float]] = {}
     for number, row in _rows(path, COLUMNS):
         seed, frames = (_whole(path, number, name, row[name]) for name in ("seed", "frames"))
         score = float(row["score"]) if NUMBER.fullmatch(row["score"]) else math.nan
         if not is_finite(score):
-            raise InputError(f"{path}, line {number}: score is {row['score']!r}, a finite number is expected")
+            raise ConfigError(f"{path}, line {number}: score is {row['score']!r}, a finite number is expected")
         if not row["method"] or not row["task"]:
-            raise InputError(f"{path}, line {number}: method and task must not be empty")
+            raise ConfigError(f"{path}, line {number}: method and task must not be empty")
         curve = points.setdefault((row["method"], row["task"], seed), {})
         if frames in curve:
             who = f"{row['method']}, {row['task']}, seed {seed}"
-            raise InputError(f"{path}, line {number}: a second score of {who} at {frames} frames")
+            raise ConfigError(f"{path}, line {number}: a second score of {who} at {frames} frames")
         curve[frames] = score
     return [_run(key, curve, window) for key, curve in points.items()]
 
@@ -179,7 +179,7 @@ def _run(key: tuple[str, str, int], curve: dict[int, float], window: tuple[int, 
 def _whole(path: Path, number: int, name: str, text: str) -> int:
     value = int(text) if re.fullmatch(r"[0-9]{1,20}", text) else -1
     if not is_whole(value, MAX_FRAMES):
-        raise InputError(f"{path}, line {number}: {name} is {text!r}, a whole number from 0 on is expected")
+        raise ConfigError(f"{path}, line {number}: {name} is {text!r}, a whole number from 0 on is expected")
     return value
 
 
@@ -193,45 +193,45 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterable[tuple[int, dict[str, s
         _check_header(path, header, columns)
         rows = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
-        raise InputError(f"{path}: not a CSV file ({error})") from error
+        raise ConfigError(f"{path}: not a CSV file ({error})") from error
     for number, row in rows:
         if any(row[name] is None for name in columns):  # pyright: ignore[reportUnnecessaryComparison] # short rows give None
-            raise InputError(f"{path}, line {number}: fewer columns than the header's {len(header)}")
+            raise ConfigError(f"{path}, line {number}: fewer columns than the header's {len(header)}")
         if None in row:  # DictReader keeps what is left over under None
             hint = "a decimal point is expected, and no comma inside numbers"
-            raise InputError(f"{path}, line {number}: more columns than the header's {len(header)}; {hint}")
+            raise ConfigError(f"{path}, line {number}: more columns than the header's {len(header)}; {hint}")
     if not rows:
-        raise InputError(f"{path}: no rows below the header")
+        raise ConfigError(f"{path}: no rows below the header")
     return [(number, {name: " ".join((row[name] or "").split()) for name in header}) for number, row in rows]
 
 
 def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
-    """Raise InputError unless the header names the columns, with what separates them where that is not a comma."""
+    """Raise ConfigError unless the header names the columns, with what separates them where that is not a comma."""
     missing = [name for name in columns if name not in header]
     if not missing:
         return
     for separator, name in ((";", "semicolons"), ("\t", "tabs")):
         if len(header) == 1 and set(columns) <= {part.strip() for part in header[0].split(separator)}:
-            raise InputError(f"{path}: columns are separated by {name}; write commas, and a point in decimal numbers")
-    raise InputError(f"{path}: no column {missing[0]!r}; the header must name {','.join(columns)}")
+            raise ConfigError(f"{path}: columns are separated by {name}; write commas, and a point in decimal numbers")
+    raise ConfigError(f"{path}: no column {missing[0]!r}; the header must name {','.join(columns)}")
 
 
 def read_text(path: Path) -> str:
-    """Return a file's text; InputError where it has none."""
+    """Return a file's text; ConfigError where it has none."""
     try:
         data = path.read_bytes()
         if data.startswith(b"\x1f\x8b"):
             with gzip.open(io.BytesIO(data)) as file:
                 data = file.read(MAX_TEXT + 1)
         if len(data) > MAX_TEXT:
-            raise InputError(f"{path}: longer than {MAX_TEXT >> 20} MiB")
+            raise ConfigError(f"{path}: longer than {MAX_TEXT >> 20} MiB")
         return data.decode("utf-8-sig")
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{path}: damaged gzip ({error})") from error
+        raise ConfigError(f"{path}: damaged gzip ({error})") from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a CSV file in UTF-8 ({error.reason} at byte {error.start})") from error
+        raise ConfigError(f"{path}: not a CSV file in UTF-8 ({error.reason} at byte {error.start})") from error
 
 
 def normalised(runs: Mapping[str, Sequence[float]], tasks: Sequence[str], kind: str = "exact") -> list[Floats]:

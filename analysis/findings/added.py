@@ -4,13 +4,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from agent.contract.words import ConfigError, close, matched
 from analysis.data import scores
 from analysis.data.score_files import read_scores
 from analysis.data.scores import RunScores
-from analysis.errors import InputError, close
 from analysis.findings import results
 from analysis.findings.guard import Finding, some
-from analysis.names import matched
 
 # Runs that end within this share of their frames count as ending together: episodes and evaluations do not end on the
 # same frame in everybody's logs. One evaluation more or less of twenty is 5%.
@@ -20,7 +19,7 @@ SAME_END = 0.01
 def take(paths: Iterable[str], own: Sequence[RunScores]) -> tuple[list[RunScores], list[Finding]]:
     """Return the runs in score files, tasks named as the study and the references do, and what is to be said of them.
 
-    Raises: InputError for what cannot be read, and for methods and runs that are there already.
+    Raises: ConfigError for what cannot be read, and for methods and runs that are there already.
     """
     runs = [run for path in paths for run in read_scores(path)]
     ours, known = sorted({run.task for run in own}), list(scores.references())
@@ -46,18 +45,18 @@ def _unknown(task: str, known: Iterable[str]) -> str:
 
 
 def refuse_overlap(own: Sequence[RunScores], extra: Sequence[RunScores]) -> None:
-    """Raise InputError for an added method that has the name of another, or a run that is given twice."""
+    """Raise ConfigError for an added method that has the name of another, or a run that is given twice."""
     taken = {run.method for run in own}
     published = scores.published_methods()
     labels = {scores.label(name).casefold() for name in (*taken, *published, *scores.OUR_LABELS)}
     given: set[tuple[str, str, int]] = set()
     for run in extra:
         if run.method in taken:
-            raise InputError(f"extra: {run.method} is there already; give the added method another name")
+            raise ConfigError(f"extra: {run.method} is there already; give the added method another name")
         if run.method in published or (run.method not in scores.OUR_LABELS and run.method.casefold() in labels):
-            raise InputError(f"extra: {run.method} is the name of another method; give the added method another one")
+            raise ConfigError(f"extra: {run.method} is the name of another method; give the added method another one")
         if (key := (run.method, run.task, run.seed)) in given:
-            raise InputError(f"extra: {run.method}, {run.task}, seed {run.seed} is given twice")
+            raise ConfigError(f"extra: {run.method}, {run.task}, seed {run.seed} is given twice")
         given.add(key)
 
 
@@ -66,7 +65,7 @@ def in_units_of(own: Sequence[RunScores], extra: Sequence[RunScores]) -> list[Ru
     units = results.units_of(own)
     for run in extra:
         if units.get(run.task) == "success" and not ((run.scores >= 0) & (run.scores <= 1)).all():
-            raise InputError(
+            raise ConfigError(
                 f"extra: {run.method}, {run.task}, seed {run.seed} has scores outside 0 to 1, but the study has "
                 "success rates of this task"
             )

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.contract.run_folder import RunKey
+from agent.contract.words import ConfigError
 from analysis.data.load import LoadedRun, LoadedStudy, Problem
 from analysis.data.scores import RunScores
-from analysis.errors import InputError
 from analysis.findings.fill import fill_command
 
 # Settings that may differ between runs without changing what is computed; a test holds them equal to
@@ -297,7 +297,7 @@ def paired(runs: Sequence[LoadedRun]) -> list[LoadedRun]:
 
     A method without a finished run is left out.
 
-    Raises InputError when no run is left.
+    Raises ConfigError when no run is left.
     """
     methods = {run.key.method for run in runs if run.state == "done"}
     done = Counter((run.key.task, run.key.seed) for run in runs if run.state == "done")
@@ -309,7 +309,7 @@ def paired(runs: Sequence[LoadedRun]) -> list[LoadedRun]:
         if run.key.method in methods and (run.state != "done" or done[run.key.task, run.key.seed] == len(methods))
     ]
     if not any(run.state == "done" for run in kept):
-        raise InputError(f"--paired: no task and seed has been finished by all of {', '.join(sorted(methods))}")
+        raise ConfigError(f"--paired: no task and seed has been finished by all of {', '.join(sorted(methods))}")
     return kept
 
 

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from analysis import selection
+from agent.contract.words import ConfigError, match_names, nearest, parse_seeds
 from analysis.data import load, scores
-from analysis.errors import InputError, nearest
 from analysis.findings import added, guard, results, trace
 from analysis.options import Options
 
@@ -41,12 +40,12 @@ def gather(options: Options) -> Material:
     published = [m.name for m in scores.published_methods().values() if m.kind != "means" and m.name not in available]
     methods = _methods(words, available, published)
     pool += scores.bundled([m for m in methods if m in published])
-    tasks = selection.select(options.items("tasks"), results.order_tasks([run.task for run in pool]), "task")
-    seeds = selection.parse_seeds(options.settings["seeds"]) if "seeds" in options.settings else None
+    tasks = match_names(options.items("tasks"), results.order_tasks([run.task for run in pool]), "task")
+    seeds = parse_seeds(options.settings["seeds"]) if "seeds" in options.settings else None
     chosen = [r for r in pool if r.method in methods and r.task in tasks and (seeds is None or r.seed in seeds)]
     if not chosen:
         asked = f"has seeds={options.settings['seeds']} among" if seeds is not None else "is there for"
-        raise InputError(f"no run {asked} the selected tasks and methods")
+        raise ConfigError(f"no run {asked} the selected tasks and methods")
     ids = {id(run) for run in chosen}
     selected = [run for run in (study.runs if study else []) if id(run.scores) in ids]
     left_out = trace.unselected(options, study, own, extra, chosen)
@@ -76,8 +75,8 @@ def _methods(words: Sequence[str], available: Sequence[str], published: Sequence
     everything = [*available, *published]
     for word in own:
         if not any(name == word or name.startswith(word) for name in available):
-            raise InputError(nearest("method", word, everything))
-    chosen = selection.select(own, available, "method") if own or not words else []
+            raise ConfigError(nearest(word, everything, "method"))
+    chosen = match_names(own, available, "method") if own or not words else []
     return [name for name in everything if name in chosen or name in words]
 
 
@@ -97,8 +96,8 @@ def _study(options: Options, name: str) -> load.LoadedStudy:
         )
         grids = sorted(p.stem for p in (Path(__file__).resolve().parents[2] / "configs" / "grids").glob("*.yaml"))
         if name in grids:
-            raise InputError(
+            raise ConfigError(
                 f"{runs / name}: nothing has been run yet; start it with: python -m harness.launch grid={name}"
             )
-        raise InputError(nearest("study", name, {*studies, *grids}))
+        raise ConfigError(nearest(name, {*studies, *grids}, "study"))
     return load.load_study(runs / name)

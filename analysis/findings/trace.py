@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from agent.contract.words import ConfigError
 from analysis.data.load import LoadedRun, LoadedStudy
 from analysis.data.score_files import split_name
 from analysis.data.scores import RunScores
-from analysis.errors import InputError
 from analysis.findings.guard import Finding, some
 from analysis.options import Options
 
@@ -44,7 +44,7 @@ def digests(paths: Iterable[str]) -> dict[str, str]:
     try:
         return {readable(text): _digest(split_name(text)[1]) for text in paths}
     except OSError as error:
-        raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
+        raise ConfigError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
 
 def unselected(

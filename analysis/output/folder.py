@@ -10,24 +10,26 @@ import tempfile
 from pathlib import Path
 from typing import Any, cast
 
-from analysis.errors import InputError
+from agent.contract.words import ConfigError
 
 MARKER = "report.json"
 
 
 def check_out(out: Path) -> None:
-    """Raise InputError unless `out` may be (re)placed: absent, empty, or an earlier report."""
+    """Raise ConfigError unless `out` may be (re)placed: absent, empty, or an earlier report."""
     parent = out.absolute().parent
     if not parent.is_dir():
-        raise InputError(f"out={out}: the folder {parent} does not exist")
+        raise ConfigError(f"out={out}: the folder {parent} does not exist")
     if not os.access(parent, os.W_OK):
-        raise InputError(f"out={out}: the folder {parent} is not writable")
+        raise ConfigError(f"out={out}: the folder {parent} is not writable")
     if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise InputError(f"out={out}: is not a folder; choose another out=")
+        raise ConfigError(f"out={out}: is not a folder; choose another out=")
     if Path.cwd().is_relative_to(out.resolve()):
-        raise InputError(f"out={out}: is the folder this command runs in, or around it, and would be replaced under it")
+        raise ConfigError(
+            f"out={out}: is the folder this command runs in, or around it, and would be replaced under it"
+        )
     if out.is_dir() and any(out.iterdir()) and _marker(out) is None:
-        raise InputError(f"out={out}: holds files that are not a report's; choose another out=")
+        raise ConfigError(f"out={out}: holds files that are not a report's; choose another out=")
 
 
 def write_marker(folder: Path, title: str, provenance: dict[str, str]) -> None:
@@ -40,7 +42,7 @@ def write_marker(folder: Path, title: str, provenance: dict[str, str]) -> None:
 def replace(temporary: Path, out: Path) -> None:
     """Put the report in `temporary` at `out`; files there that no earlier report wrote stay, by moving them over.
 
-    Raises: InputError, before anything is moved, if such a file has the name of one of the report's.
+    Raises: ConfigError, before anything is moved, if such a file has the name of one of the report's.
     """
     temporary.chmod(0o755)
     if not out.exists():
@@ -49,7 +51,7 @@ def replace(temporary: Path, out: Path) -> None:
     kept = _foreign(out)
     for name in kept:
         if os.path.lexists(temporary / name):
-            raise InputError(f"out={out}: {name} is not the earlier report's; move it, or choose another out=")
+            raise ConfigError(f"out={out}: {name} is not the earlier report's; move it, or choose another out=")
     old = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".old", dir=out.absolute().parent))
     out.rename(old / "report")
     temporary.rename(out)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from agent.contract.config import ConfigError
 from agent.contract.lease import Lease
+from agent.contract.words import ConfigError
 from harness.backend import pool, submit
 from harness.command import Command
 from harness.job import allocation

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from agent.contract.config import ConfigError
 from agent.contract.lease import Lease
 from agent.contract.ownership import refuse_foreign
 from agent.contract.records import write_record
+from agent.contract.words import ConfigError
 from harness.backend import slurm
 from harness.command import SubmissionError
 from harness.job import slurm_call

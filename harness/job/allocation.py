@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.contract.config import ConfigError
 from agent.contract.files import RecordError
 from agent.contract.run_folder import RunDir, read_result
+from agent.contract.words import ConfigError
 from harness.study.credentials import resolve
 from harness.study.packing import memory_fraction
 

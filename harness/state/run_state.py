@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from agent.contract.config import ConfigError, nearest
 from agent.contract.reasons import Reason
 from agent.contract.records import AttemptRecord, Status
+from agent.contract.words import ConfigError, nearest
 from harness.backend.slurm import Snapshot
 from harness.command import Command
 from harness.state.diagnose import Diagnosis, Retry

@@ -14,7 +14,8 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from agent.contract.config import CONFIGS, ConfigError
+from agent.contract.config import CONFIGS
+from agent.contract.words import ConfigError
 
 FROM_ENV = "env"
 FROM_FILE = "file:"

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from agent.contract.config import ConfigError
+from agent.contract.words import ConfigError
 from harness.study.grid import Run
 
 # Suites that come with every installation need no asking.

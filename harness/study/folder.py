@@ -27,7 +27,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from agent.contract.config import ConfigError, config_hash, from_dict, nearest, read_yaml
+from agent.contract.config import config_hash, from_dict, read_yaml
 from agent.contract.files import RecordError
 from agent.contract.lease import Lease
 from agent.contract.ownership import (
@@ -39,6 +39,7 @@ from agent.contract.ownership import (
 )
 from agent.contract.records import Plan, read_record, write_record
 from agent.contract.run_folder import RunDir, RunKey, plan_path, read_plan, safe_name
+from agent.contract.words import ConfigError, nearest
 from harness.command import Command, SubmissionError
 from harness.study.grid_file import grid_path
 from harness.study.records import ArrayRecord, CancelRecord, JobsRecord, LaunchRecord, PackRecord

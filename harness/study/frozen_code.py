@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from agent.contract.config import CONFIGS, ConfigError
+from agent.contract.config import CONFIGS
 from agent.contract.files import write_json
 from agent.contract.ownership import OTHERS_WRITE, make_private, refuse_foreign_files
+from agent.contract.words import ConfigError
 from harness.command import SubmissionError
 
 ROOT = CONFIGS.parent

@@ -16,18 +16,17 @@ from typing import Any
 from agent.contract.config import (
     FIELD_TYPES,
     Config,
-    ConfigError,
     config_hash,
     identity,
     known_methods,
     make_config,
-    nearest,
     nearest_key,
     parse_value,
     presets,
     validate_task,
 )
-from harness.command import Command, comma_list, match_name, parse_seeds, refuse_repeats
+from agent.contract.words import ConfigError, comma_list, match_name, nearest, parse_seeds, refuse_repeats
+from harness.command import Command
 
 SET_BY_GRID = {"seed": "seeds", "task": "tasks", "method": "methods", "harmony": "methods"}
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.contract.config import CONFIGS, ConfigError, flatten, known_methods, nearest, read_yaml, validate_task
+from agent.contract.config import CONFIGS, flatten, known_methods, read_yaml, validate_task
 from agent.contract.methods import PAIR
-from harness.command import match_name, parse_seeds, refuse_repeats
+from agent.contract.words import ConfigError, match_name, nearest, parse_seeds, refuse_repeats
 from harness.study.grid import (
     Grid,
     Part,

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.contract.config import Config, ConfigError, config_hash, differences, dump_yaml, from_dict, read_yaml
+from agent.contract.config import Config, config_hash, differences, dump_yaml, from_dict, read_yaml
 from agent.contract.files import RecordError, read_plain, set_aside, write_bytes
 from agent.contract.methods import HARMONY
 from agent.contract.ownership import make_private
 from agent.contract.records import Plan, PlannedRun, write_record
 from agent.contract.run_folder import RunDir, plan_path, read_plan
-from harness.command import Command, comma_list, match_name, parse_seeds
+from agent.contract.words import ConfigError, comma_list, match_name, parse_seeds
+from harness.command import Command
 from harness.study.estimate import Estimate
 from harness.study.folder import Planned, Study
 from harness.study.grid import Run, is_scalar, spell, typed_value

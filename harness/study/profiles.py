@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from agent.contract.config import CONFIGS, ConfigError, nearest, read_yaml
+from agent.contract.config import CONFIGS, read_yaml
+from agent.contract.words import ConfigError, nearest
 from harness.study.credentials import refuse_clear
 
 PROFILES = CONFIGS.parent / "slurm"

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from agent.contract import methods as registry
-from agent.contract.config import ConfigError, make_config
+from agent.contract.config import make_config
 from agent.contract.methods import MethodFileError, describe, methods, scalar_names
+from agent.contract.words import ConfigError
 from agent.weighting import base
 from agent.weighting.base import load, together, total_loss, weighted
 

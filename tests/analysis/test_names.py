@@ -4,12 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.contract import tasks
 from agent.contract.config import make_config
 from agent.contract.run_folder import RunKey
-from analysis import names, report
-from analysis.errors import InputError
-from harness.command import match_name
+from agent.contract.words import ConfigError, match_name, match_task
+from analysis import report
 from tests.analysis.studies import TIDY, rows, write_run, write_study
 
 QUICK = ("reps=200", "--no-figures")
@@ -44,16 +42,13 @@ KNOWN = [
     ],
 )
 def test_a_name_means_the_task_that_differs_in_spelling_alone(text: str, task: str | None) -> None:
-    assert names.match_task(text, KNOWN) == task
+    assert match_task(text, KNOWN) == task
 
 
 def test_a_name_that_could_mean_two_tasks_is_refused() -> None:
-    with pytest.raises(InputError, match="'Pendulum' could mean gym_Pendulum-v0, gym_Pendulum-v1; write the whole"):
-        names.match_task("Pendulum", KNOWN)
+    with pytest.raises(ConfigError, match="'Pendulum' could mean gym_Pendulum-v0, gym_Pendulum-v1; write the whole"):
+        match_task("Pendulum", KNOWN)
 
-
-def test_a_game_of_two_names_is_one_task_for_agent_harness_and_report() -> None:
-    assert names.ALIASES == tasks.ALIASES
     assert make_config(["atari100k"], {"task": "atari_jamesbond"}).task == "atari_james_bond"
     for text in ("atari_jamesbond", "jamesbond", "JamesBond", "james_bond"):
         assert match_name(text, KNOWN, "task") == "atari_james_bond"

@@ -15,7 +15,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from agent.contract.config import nearest
+from agent.contract.words import nearest
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.contract.config import ConfigError
-from harness.command import Flag, comma_list, match_name, parse, parse_seeds, run
+from agent.contract.words import ConfigError, comma_list, match_name, parse_seeds
+from harness.command import Flag, parse, run
 
 FLAGS = {"dry-run": Flag("show the plan"), "state": Flag("states", "LIST")}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.contract.config import ConfigError
+from agent.contract.words import ConfigError
 from harness import launch
 from harness.study.credentials import check_places, looks_secret, resolve
 from harness.study.profiles import build

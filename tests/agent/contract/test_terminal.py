@@ -44,7 +44,7 @@ def test_the_report_is_printed_where_the_locale_lacks_its_signs(tmp_path: Path, 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
 def test_the_harness_prints_there_too(tmp_path: Path, encoding: str) -> None:
     program = (
-        "from harness.command import run\nfrom agent.contract.config import ConfigError\n"
+        "from harness.command import run\nfrom agent.contract.words import ConfigError\n"
         "def body(command):\n    print('→ Müller')\n    raise ConfigError('Ł is refused')\n"
         "raise SystemExit(run('x', 'y', {}, body, ['grid=a']))\n"
     )

@@ -6,8 +6,8 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from agent.contract.config import ConfigError
 from agent.contract.schema import EnvSettings
+from agent.contract.words import ConfigError
 from agent.envs.base import EnvironmentUnavailable
 from agent.envs.gl import check_gl
 from agent.envs.registry import check_available, make

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from agent.contract.config import ConfigError
+from agent.contract.words import ConfigError
 from agent.envs.base import EnvironmentFault, EnvironmentUnavailable
 from agent.envs.gym import Gym
 from agent.envs.state import StateError

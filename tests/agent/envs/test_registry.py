@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from agent.contract.config import ConfigError
 from agent.contract.schema import EnvSettings
 from agent.contract.tasks import ATARI_100K, METAWORLD, SUITES
+from agent.contract.words import ConfigError
 from agent.envs import registry
 from agent.envs.base import check_step
 from agent.envs.check import main

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agent.contract.words import ConfigError
 from analysis import report
 from analysis.data.last import last_remarks, last_text, parse_last
 from analysis.data.scores import RunScores
-from analysis.errors import InputError
 from tests.analysis.studies import rows, write_study
 
 
@@ -28,7 +28,7 @@ def test_last_is_a_number_of_evaluations_or_of_frames(text: str, found: tuple[in
 
 @pytest.mark.parametrize("text", ["0", "-1", "50k", "kframes", "0kframes", "1.5Mframes", "٣", "1_0", "5 frames"])
 def test_anything_else_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(InputError, match=r"a whole number from 1 on is expected, or frames as in last=50kframes"):
+    with pytest.raises(ConfigError, match=r"a whole number from 1 on is expected, or frames as in last=50kframes"):
         parse_last(text)
 
 

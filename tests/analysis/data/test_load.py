@@ -13,8 +13,8 @@ import pytest
 
 from agent.contract import files, run_folder
 from agent.contract.run_folder import RunDir, RunKey
+from agent.contract.words import ConfigError
 from analysis.data.load import LoadedStudy, load_study
-from analysis.errors import InputError
 from tests.analysis.studies import write_plan, write_run, write_study
 
 LEFT_OUT = "is expected; this evaluation is left out"
@@ -195,7 +195,7 @@ def test_a_run_in_another_place_is_listed(study: Path, place: str) -> None:
     shutil.rmtree(study / "atari_pong")
     (study / "plan.json").unlink()
     if not place.startswith("atari_pong"):
-        with pytest.raises(InputError, match=f"{place} looks like a run in another place"):
+        with pytest.raises(ConfigError, match=f"{place} looks like a run in another place"):
             load_study(study)
 
 
@@ -286,10 +286,10 @@ def test_metrics_are_averaged_in_bins(tmp_path: Path) -> None:
 
 
 def test_a_study_that_is_not_there_names_the_nearest(study: Path) -> None:
-    with pytest.raises(InputError, match=r"did you mean 'small'"):
+    with pytest.raises(ConfigError, match=r"did you mean 'small'"):
         load_study(study.parent / "smal")
     os.makedirs(study.parent / "empty")
-    with pytest.raises(InputError, match="holds no runs"):
+    with pytest.raises(ConfigError, match="holds no runs"):
         load_study(study.parent / "empty")
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from agent.contract.words import ConfigError
 from analysis import report
 from analysis.data.score_files import read_scores
-from analysis.errors import InputError
 from tests.analysis.studies import rows
 
 RECORD = {"task": "atari100k_pong", "method": "dreamerv3", "seed": "0", "xs": [4000, 391000, 399000], "ys": [1, 2, 4.0]}
@@ -60,7 +60,7 @@ def test_a_folder_of_runs_is_read_by_its_names(tmp_path: Path, folder: str) -> N
 )
 def test_what_is_none_is_refused_by_place(tmp_path: Path, data: Any, message: str) -> None:
     (tmp_path / "s.json").write_text(json.dumps(data))
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(ConfigError, match=message):
         read_scores(str(tmp_path / "s.json"))
 
 

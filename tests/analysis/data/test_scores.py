@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.contract.words import ConfigError
 from analysis.data import scores
-from analysis.errors import InputError
 from tests.analysis.studies import TIDY
 
 LINE = "mine,atari_pong,0,400,1.5\n"
@@ -33,7 +33,7 @@ LINE = "mine,atari_pong,0,400,1.5\n"
 def test_what_is_not_plainly_a_score_is_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "mine.csv"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(ConfigError) as caught:
         scores.read_tidy(path)
     assert f"{path}{': ' if message.startswith('columns') else ', '}{message}" in str(caught.value)
 
@@ -52,8 +52,8 @@ def test_a_compressed_csv_is_read_and_a_damaged_one_refused(tmp_path: Path) -> N
     assert [run.final() for run in scores.read_tidy(path)] == [1.5]
     for damaged in (data[:-9], data[:12] + b"\xff" * 8 + data[20:], b"\x1f\x8b"):
         path.write_bytes(damaged)
-        with pytest.raises(InputError, match="damaged gzip"):
+        with pytest.raises(ConfigError, match="damaged gzip"):
             scores.read_tidy(path)
     path.write_bytes(b"\x50\x4b\x03\x04\xff\xfe")
-    with pytest.raises(InputError, match="not a CSV file in UTF-8"):
+    with pytest.raises(ConfigError, match="not a CSV file in UTF-8"):
         scores.read_tidy(path)

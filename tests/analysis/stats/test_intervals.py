@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from agent.contract.words import ConfigError
 from analysis import options, stats
 from analysis.data import scores
-from analysis.errors import InputError
 from analysis.findings.results import Settings, compute
 from analysis.output import tables
 from analysis.stats import intervals
@@ -133,9 +133,9 @@ def test_the_default_covers_what_the_percentile_interval_misses(shape: str) -> N
 def test_an_unknown_interval_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown interval 'bca'; there are student, percentile, tasks"):
         stats.aggregate([[1.0, 2.0]], interval="bca")
-    with pytest.raises(InputError, match="did you mean 'percentile'"):
+    with pytest.raises(ConfigError, match="did you mean 'percentile'"):
         options.parse(["--interval", "percentil"])
-    with pytest.raises(InputError, match="choose one"):
+    with pytest.raises(ConfigError, match="choose one"):
         options.parse(["--interval=percentile", "--task-bootstrap"])
     assert options.parse(["--task-bootstrap"]).interval == "tasks"
 

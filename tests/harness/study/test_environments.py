@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from agent.contract.config import ConfigError, make_config
+from agent.contract.config import make_config
+from agent.contract.words import ConfigError
 from harness.study.environments import check_environments
 from harness.study.grid import Run
 

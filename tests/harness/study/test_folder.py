@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.contract.config import ConfigError, config_hash, from_dict, read_yaml
+from agent.contract.config import config_hash, from_dict, read_yaml
 from agent.contract.ownership import ForeignError
+from agent.contract.words import ConfigError
 from harness.command import parse
 from harness.study.folder import Study, new_launch
 from harness.study.grid import Run, configure, expand

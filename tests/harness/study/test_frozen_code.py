@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.contract.config import ConfigError
+from agent.contract.words import ConfigError
 from harness.command import SubmissionError
 from harness.study import frozen_code
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.contract.config import ConfigError
 from agent.contract.methods import methods
+from agent.contract.words import ConfigError
 from harness.command import parse
 from harness.study.grid import configure, expand, ignored
 from harness.study.grid_file import GRIDS, load_grid
@@ -112,7 +112,7 @@ def test_a_grid_file_may_hold_axes_and_seeds_as_a_list(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["tasks=pnog"], "unknown task 'pnog'; did you mean 'pong'"),
+        (["tasks=pnog"], "unknown task 'pnog'; did you mean 'atari_pong'"),
         (["tasks=atari_skiing"], "task 'atari_skiing' is not in configs/grids/atari100k.yaml"),
         (["tasks=pong,atari_pong"], "tasks: 'atari_pong' is given twice"),
         (["methods=dramer"], "unknown method 'dramer'"),

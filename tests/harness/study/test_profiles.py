@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.contract.config import ConfigError
+from agent.contract.words import ConfigError
 from harness.study import profiles
 from harness.study.profiles import Profile, build, choose, load, names, widen
 
