@@ -8,34 +8,13 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.contract.config import NOT_IDENTITY
 from agent.contract.run_folder import RunKey
 from agent.contract.words import ConfigError
 from analysis.data.load import LoadedRun, LoadedStudy, Problem
 from analysis.data.scores import RunScores
 from analysis.findings.fill import fill_command
 
-# Settings that may differ between runs without changing what is computed; a test holds them equal to
-# agent.contract.config's.
-NOT_IDENTITY = frozenset(
-    (
-        "env.hang_s",
-        "env.processes",
-        "jax.compilation_cache",
-        "jax.conv",
-        "jax.debug_nans",
-        "jax.imagine_unroll",
-        "jax.mem_fraction",
-        "jax.observe_unroll",
-        "jax.one_hot",
-        "jax.platform",
-        "jax.prealloc",
-        "jax.scan",
-        "replay.store",
-        "run.checkpoint_every_s",
-        "run.eval_overlap",
-        "run.log_every",
-    )
-)
 SHOWN = 6
 
 
@@ -84,7 +63,7 @@ def _units(runs: Sequence[LoadedRun]) -> list[Finding]:
 def _configurations(study: LoadedStudy, runs: Sequence[LoadedRun]) -> list[Finding]:
     """A setting may depend on the task or on the method, but on nothing else; what a method's name hides is said."""
     kinds = {(r.key.task, r.key.method, r.config_id) for r in runs if r.config_id in study.configs}
-    keys = {key for _, _, config in kinds for key in study.configs[config]} - NOT_IDENTITY
+    keys = {key for _, _, config in kinds for key in study.configs[config]} - set(NOT_IDENTITY)
     found: list[Finding] = []
     for key in sorted(keys):
         values = [(task, method, repr(study.configs[config].get(key))) for task, method, config in kinds]

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.contract.config import NOT_IDENTITY
 from agent.contract.run_folder import RunKey
 from analysis import report
 from analysis.data.scores import RunScores
@@ -175,7 +174,3 @@ def test_twins_are_one_note_per_task_and_method_and_one_problem_per_pair() -> No
     assert notes[0].details[1] == "seeds 0 and 2 share 8 of 8 evaluations"
     assert [problem.path for problem in problems] == [f"t/m/seed-{seed}/scores.jsonl" for seed in (1, 2, 2)]
     assert problems[0].reason == "seeds 0 and 1 share 8 of 8 evaluations; both runs count"
-
-
-def test_the_guards_ignored_settings_are_the_agents() -> None:
-    assert set(NOT_IDENTITY) == guard.NOT_IDENTITY
