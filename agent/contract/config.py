@@ -54,17 +54,26 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from error
     try:
-        data = YAML(typ="safe", pure=True).load(text)
+        data: Any = _yaml().load(text)
     except MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{path}{line}: malformed YAML ({error.problem})") from error
+        at: Any = error
+        line = f", line {at.problem_mark.line + 1}" if at.problem_mark else ""
+        raise ConfigError(f"{path}{line}: malformed YAML ({at.problem})") from error
     except (YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: malformed YAML ({str(error).splitlines()[0]})") from error
     if data is None:
         return {}
-    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+    if not _is_mapping(data):
         raise ConfigError(f"{path}: a mapping of names is expected, got {type(data).__name__}")
-    return typing.cast("dict[str, Any]", data)
+    return data
+
+
+def _yaml() -> Any:
+    return YAML(typ="safe", pure=True)
+
+
+def _is_mapping(data: object) -> typing.TypeGuard[dict[str, Any]]:
+    return isinstance(data, dict) and all(isinstance(key, str) for key in typing.cast("dict[Any, Any]", data))
 
 
 def suite_of(task: str) -> str:
@@ -171,8 +180,8 @@ def parse_value(key: str, value: Any) -> Any:
     origin = typing.get_origin(kind)
     try:
         if origin is tuple:
-            items = [part for part in value.split(",") if part] if isinstance(value, str) else value
-            return tuple(items) if isinstance(items, (list, tuple)) else items
+            items: Any = [part for part in value.split(",") if part] if isinstance(value, str) else value
+            return tuple(typing.cast("Iterable[Any]", items)) if isinstance(items, (list, tuple)) else value
         if kind is bool and isinstance(value, str):
             return {"true": True, "false": False}[value.lower()]
         if kind is int and isinstance(value, str):
@@ -327,8 +336,8 @@ def dump_yaml(config: Config, path: Path) -> None:
     import io
 
     stream = io.StringIO()
-    yaml = YAML(typ="safe", pure=True)
+    yaml = _yaml()
     yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # pyright: ignore[reportAttributeAccessIssue]
+    yaml.sort_base_mapping_type_on_output = False
     yaml.dump(json.loads(config.model_dump_json()), stream)
     path.write_text(stream.getvalue(), encoding="utf-8")

@@ -12,7 +12,7 @@ import os
 import stat
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -39,11 +39,11 @@ def open_plain(path: Path, flags: int = os.O_RDONLY) -> BinaryIO:
         os.close(descriptor)
         raise RecordError(f"{path}: is not an ordinary file")
     mode = "r+b" if flags & os.O_RDWR else "wb" if flags & os.O_WRONLY else "rb"
-    return cast("BinaryIO", os.fdopen(descriptor, mode))
+    return os.fdopen(descriptor, mode)
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, durable: bool = True) -> Generator[BinaryIO]:
     """Give a file to write to that replaces `path` in one step: written aside, fsynced when durable, renamed.
 
     Where writing raises, the file at `path` stays as it was.

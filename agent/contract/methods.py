@@ -11,7 +11,7 @@ import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 FOLDER = Path(__file__).resolve().parents[1] / "weighting"
 PLAIN, HARMONY = "dreamerv3", "harmony_dreamerv3"
@@ -78,9 +78,11 @@ def describe(path: Path) -> Method:
 
 def _names(path: Path, literals: dict[str, Any], key: str) -> tuple[str, ...]:
     value = literals.get(key, ())
-    if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
+    items = cast("tuple[object, ...]", value) if isinstance(value, tuple) else None
+    texts = tuple(item for item in items or () if isinstance(item, str))
+    if items is None or len(texts) != len(items):
         raise MethodFileError(f'{path}: {key} is {value!r}; a tuple of texts is expected, as in {key} = ("reward",)')
-    return value
+    return texts
 
 
 def scalar_names() -> tuple[str, ...]:

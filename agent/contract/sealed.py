@@ -14,7 +14,7 @@ import json
 import os
 import zipfile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -101,13 +101,14 @@ def read_sealed(path: Path) -> dict[str, Any]:
     """Return the object of a file that `write_sealed` has written; RecordError when it is missing or damaged."""
     with open_plain(path) as file:
         try:
-            data = parse_json(file.read())
+            found = parse_json(file.read())
         except OSError as error:
             raise RecordError(f"{path}: cannot be read ({error.strerror})") from error
         except ValueError as error:
             raise RecordError(f"{path}: not JSON ({error})") from error
-    if not isinstance(data, dict):
-        raise RecordError(f"{path}: an object is expected, got {type(data).__name__}")
+    if not isinstance(found, dict):
+        raise RecordError(f"{path}: an object is expected, got {type(found).__name__}")
+    data = cast("dict[str, Any]", found)
     if SEAL not in data and data.get("format") in (1, 2):
         raise RecordError(f"{path}: is of an earlier version (format {data['format']}), which this one cannot continue")
     if data.get(SEAL) != seal_of(data):
