@@ -23,7 +23,7 @@ from harness.state import hours
 from harness.state.diagnose import Retry
 from harness.state.run_state import Overview, to_launch
 from harness.state.survey import overview
-from harness.study import frozen_code, packing
+from harness.study import frozen_code, packing, profiles
 from harness.study.environments import check_environments
 from harness.study.folder import Launch, Study, follow_up, runs_folder, study_of
 from harness.study.grid import Grid, Run, configure, expand, ignored, shaping
@@ -91,6 +91,7 @@ def launch(command: Command) -> int:
         return _dry_run(command, order, grid)
     rates = hours.measured(runs_folder(command), order.profile.gpu_type)
     frozen_code.list_files(frozen_code.ROOT, [runs_folder(command)])  # refuses before anything is written
+    profiles.refuse_copied_secrets()
     with study.lock() as lease:
         study.refuse_foreign(run.name for run in runs)
         check_same(study, runs)

@@ -142,6 +142,7 @@ def _new_code(study: Study, command: Command) -> tuple[Path, dict[str, Any]] | N
     if "new-code" not in command.flags:
         return None
     tree, files = frozen_code.describe(leave_out=[study.path.parent])
+    profiles.refuse_copied_secrets()
     if "dry-run" in command.flags:
         return study.code / tree.code_tree, asdict(tree)
     return frozen_code.freeze(study.code, tree, files), asdict(tree)

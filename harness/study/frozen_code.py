@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -22,6 +23,12 @@ ROOT = CONFIGS.parent
 PACKAGES = ("agent", "harness", "analysis", "configs", "slurm", "scores")
 MANIFEST = "snapshot.json"  # agent/run/provenance.py reads it
 LARGEST_MB = 100
+# What keys and passwords are usually kept in; where git tracks such a file, its owner has decided already.
+SECRET_FILE = re.compile(
+    r"\.env(\..+)?|.+\.(pem|key|p12|pfx|kdbx|env)|id_(rsa|dsa|ecdsa|ed25519)|\.?(netrc|pypirc|pgpass|htpasswd)"
+    r"|\.?(git-)?(credentials?|secrets?)(\.(?!py$)\w+)?|.*(token|passw(or)?d|api_?key)s?(\.(txt|json|ya?ml|toml|ini))?",
+    re.IGNORECASE,
+)
 # By these names jobs and pools are started from frozen code: an interface between versions, which a test holds.
 STARTED_BY = ("harness.job.worker", "harness.backend.pool")
 
@@ -68,9 +75,9 @@ def list_files(root: Path, leave_out: Iterable[Path] = ()) -> list[str]:
     Outside a git checkout (an installed package, or no git on this machine) the packages' own files are listed.
     `leave_out` names folders that are never part of it, such as the runs folder.
     """
-    listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard") if is_checkout(root) else None
-    if listed is not None:
-        names = {name for name in listed.split("\0") if name}
+    names, untracked = _listed(root, "--cached"), _listed(root, "--others", "--exclude-standard")
+    if names is not None and untracked is not None:
+        names |= untracked
     else:
         found = (path for package in PACKAGES for path in (root / package).rglob("*"))
         names = {str(path.relative_to(root)) for path in found if "__pycache__" not in path.parts}
@@ -83,7 +90,16 @@ def list_files(root: Path, leave_out: Iterable[Path] = ()) -> list[str]:
                 f"{root / name}: {size:.0f} MB would be copied with the code (at most {LARGEST_MB}); "
                 "add it to .gitignore or move it"
             )
+        if untracked and name in untracked and SECRET_FILE.fullmatch(Path(name).name):
+            raise ConfigError(
+                f"{root / name}: looks like a secret and would be copied with the code; add it to .gitignore or move it"
+            )
     return kept
+
+
+def _listed(root: Path, *what: str) -> set[str] | None:
+    listed = _git(root, "ls-files", "-z", *what) if is_checkout(root) else None
+    return None if listed is None else {name for name in listed.split("\0") if name}
 
 
 def _inside(path: Path, folders: Iterable[Path]) -> bool:

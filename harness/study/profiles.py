@@ -214,6 +214,17 @@ def _refuse_secrets(merged: Mapping[str, Any], prefix: str) -> None:
     refuse_clear(merged.get("env") or {}, {"setup": "\n".join(map(str, merged.get("setup") or ())), **texts}, prefix)
 
 
+def refuse_copied_secrets() -> None:
+    """Raise ConfigError where a profile that is not in use, but is copied with the code, holds a secret in clear."""
+    for path in sorted(PROFILES.glob("*.yaml")):
+        try:
+            data = read_yaml(path)
+        except ConfigError:
+            continue  # a profile that is in use has been read by now
+        if isinstance(data.get("env") or {}, dict) and isinstance(data.get("slurm") or {}, dict):
+            _refuse_secrets(data, f"{path}: ")
+
+
 def _read(key: str, text: str) -> Any:
     """Read a value typed on the command line as YAML would; lists are separated by commas."""
     if key in ("exclude", "setup"):

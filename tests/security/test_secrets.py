@@ -7,6 +7,7 @@ import pytest
 
 from agent.contract.words import ConfigError
 from harness import launch
+from harness.study import profiles
 from harness.study.credentials import check_places, looks_secret, resolve
 from harness.study.profiles import build
 from tests.harness.local import Capture
@@ -154,3 +155,17 @@ def test_a_secret_reaches_the_training_and_no_file_of_its_study(
     assert launch.main([f"grid={grid}", f"runs={tmp_path / 'other'}", f"cluster.env.X_KEY={SECRET}"]) == 2
     assert SECRET not in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+def test_a_secret_in_a_profile_that_is_not_in_use_is_not_copied_either(
+    tree: Path, grid: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The working tree is copied whole, so that jobs find every profile."""
+    monkeypatch.setattr(profiles, "PROFILES", tmp_path)
+    (profiles.PROFILES / "mine.yaml").write_text(f"kind: slurm\nenv:\n  X_KEY: {SECRET}\n")
+    assert launch.main([f"grid={grid}", f"runs={tmp_path / 'runs'}", "seeds=1", "cluster=local"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "mine.yaml: env.X_KEY: looks like a secret" in line and SECRET not in line
+    assert not (tmp_path / "runs").exists()
+    (profiles.PROFILES / "mine.yaml").write_text("kind: slurm\nenv:\n  X_KEY: env\n")
+    assert launch.main([f"grid={grid}", f"runs={tmp_path / 'runs'}", "seeds=1", "cluster=local", "--dry-run"]) == 0

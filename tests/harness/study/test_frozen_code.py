@@ -110,3 +110,35 @@ def test_a_huge_file_is_refused_by_name(checkout: Path, monkeypatch: pytest.Monk
     (checkout / "agent" / "weights.bin").write_bytes(b"x" * 4096)
     with pytest.raises(ConfigError, match=r"weights\.bin: .* add it to \.gitignore"):
         frozen_code.describe()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".env",
+        ".env.local",
+        "wandb.key",
+        "slurm/api_key.txt",
+        "id_ed25519",
+        ".netrc",
+        "configs/secrets.yaml",
+        "hf_token",
+    ],
+)
+def test_an_untracked_secret_is_never_copied_and_one_that_git_knows_is(checkout: Path, name: str) -> None:
+    (checkout / name).parent.mkdir(exist_ok=True)
+    (checkout / name).write_text("sesame\n")
+    with pytest.raises(ConfigError, match=r"looks like a secret .* add it to \.gitignore") as refused:
+        frozen_code.describe()
+    assert str(checkout / name) in str(refused.value) and "sesame" not in str(refused.value)
+    subprocess.run(["git", "-C", str(checkout), "add", name], check=True)
+    assert name in frozen_code.describe()[1]
+    subprocess.run(["git", "-C", str(checkout), "rm", "-q", "--cached", name], check=True)
+    (checkout / ".gitignore").write_text(f"*.log\n{name}\n")
+    assert name not in frozen_code.describe()[1]
+
+
+@pytest.mark.parametrize("name", ["tokens.py", "keyboard.py", "agent/password_env.py", "environment.yml", "public.md"])
+def test_code_that_is_about_secrets_is_copied(checkout: Path, name: str) -> None:
+    (checkout / name).write_text("x = 1\n")
+    assert name in frozen_code.describe()[1]
