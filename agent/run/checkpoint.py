@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import re
-import shutil
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,8 +172,13 @@ def load_chunks(folder: Path, index: Index) -> list[tuple[int, Arrays]]:
 
 def drop_replay(folder: Path) -> None:
     """Remove what only a continuation needs, as a run has finished: by far the largest part of its folder."""
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(folder / "replay")
+    replay = folder / "replay"
+    if not replay.is_symlink():  # whatever else lies there is not ours
+        for path in replay.glob("*"):
+            if CHUNK.fullmatch(f"replay/{path.name}"):
+                path.unlink()
+        with contextlib.suppress(OSError):
+            replay.rmdir()
     (folder / PREVIOUS).unlink(missing_ok=True)
     _drop_states(folder, {read_sealed(folder / INDEX)["state"]["name"]})
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from agent.contract import files, run_folder, sealed
+from agent.run import checkpoint
 from agent.run.loop import Loop
 from agent.run.member import Member
 from tests.agent.loops import config_of, same_arrays, scores_of, state_of, train
@@ -202,3 +203,22 @@ def test_a_run_whose_result_is_lost_is_completed_from_its_last_checkpoint(whole,
     assert outcome == "done"
     expected, result = (files.read_json(run.result) or {} for run in (whole.run, member.run))
     assert (result["rows"], result["final_score"]) == (expected["rows"], expected["final_score"])
+
+
+@pytest.mark.parametrize("what", ["a file of the user's", "a link in the folder's place"])
+def test_dropping_replay_deletes_chunks_and_nothing_else(tmp_path, what):
+    folder, elsewhere = tmp_path / "checkpoint", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    folder.mkdir()
+    names = ["000000000.npz", "notes.npz"]
+    if what == "a file of the user's":
+        (folder / "replay").mkdir()
+        kept = ["notes.npz"]
+    else:
+        (folder / "replay").symlink_to(elsewhere)
+        kept = names
+    for name in names:
+        (folder / "replay" / name).write_text("x")
+    sealed.write_sealed(folder / "latest.json", {"state": {"name": "state-1.npz"}})
+    checkpoint.drop_replay(folder)
+    assert sorted(path.name for path in folder.glob("replay/*")) == kept
