@@ -22,18 +22,19 @@ from typing import TYPE_CHECKING
 
 from agent.contract import config as configuration
 from agent.contract.config import Config
+from agent.contract.exit_codes import DONE, FAILED, STOPPED, WRONG_INPUT
 from agent.contract.files import RecordError, set_aside, write_json
 from agent.contract.ownership import make_private, refuse_foreign_cache, refuse_foreign_run, tighten_umask
 from agent.contract.records import Provenance, read_record
 from agent.contract.run_folder import RunDir, read_result
 from agent.contract.terminal import print_anywhere
+from agent.contract.variables import JOB_ID
 from agent.contract.words import ConfigError
 from agent.envs.registry import check_available
 
 if TYPE_CHECKING:
     from agent.run.member import Member
 
-DONE, FAILED, WRONG_INPUT, STOPPED = 0, 1, 2, 75
 USAGE = "python -m agent.train --configs atari100k --task atari_pong --seed 0 --harmony True --logdir DIR [KEY=VALUE]…"
 
 
@@ -190,7 +191,7 @@ def train(pairs: list[tuple[Config, RunDir]], stop: StopFlag) -> int:
     failed = 0
     for config, run in pairs:
         try:
-            job = os.environ.get("HARMONY_BENCH_JOB_ID")
+            job = os.environ.get(JOB_ID)
             member = Member(config, run, pack=len(pairs), job_id=job, interrupted=stop.interrupts)
             try:
                 member.status.device = kind

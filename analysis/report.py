@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from agent.contract.exit_codes import DONE, FAILED, INTERRUPTED, WRONG_INPUT
 from agent.contract.terminal import print_anywhere
 from agent.contract.words import ConfigError
 from analysis.data import load, scores
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if "--help" in words or "-h" in words:
         print(HELP)
-        return 0
+        return DONE
     try:
         return _run(parse(words))
     except (ConfigError, OSError) as error:
@@ -39,9 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         text = f"{error.filename or 'report'}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
         print(text, file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
+        return WRONG_INPUT if isinstance(error, ConfigError) else FAILED
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
 
 
 def _run(options: Options) -> int:
@@ -81,7 +82,7 @@ def _run(options: Options) -> int:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     _say(options, material, found, made, out, blocking)
-    return 1 if withheld else 0
+    return FAILED if withheld else DONE
 
 
 def _mixed(material: Material) -> set[tuple[str, str]]:

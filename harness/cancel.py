@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from agent.contract.exit_codes import DONE
 from agent.contract.files import RecordError, set_aside
 from agent.contract.records import write_record
 from agent.contract.words import ConfigError
@@ -57,7 +58,7 @@ def cancel(command: Command) -> int:
     if by_hand:
         print(f"not started by the harness, and left alone: {', '.join(by_hand)}")
     print(f"to go on with them: python -m harness.resubmit {follow_up(command, study)} --state cancelled")
-    return 0
+    return DONE
 
 
 def _ask(launch: Launch, number: int, names: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from agent.contract.exit_codes import DONE, FAILED, INTERRUPTED, WRONG_INPUT
 from agent.contract.files import RecordError
 from agent.contract.ownership import ForeignError, tighten_umask
 from agent.contract.terminal import print_anywhere
@@ -137,7 +138,7 @@ def run(
     flags = {**flags, "debug": Flag("show the traceback of an error"), "help": Flag("show this text")}
     if "--help" in words or "-h" in words:
         print(usage(program, summary, flags))
-        return 0
+        return DONE
     debug = "--debug" in words
     tighten_umask()
     try:
@@ -146,19 +147,19 @@ def run(
         if debug:
             raise
         print(error, file=sys.stderr)
-        return 2
+        return WRONG_INPUT
     except BrokenPipeError:  # the reader of our output (head, less) has gone
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - closed with the process
-        return 0
+        return DONE
     except (RecordError, SubmissionError) as error:
         if debug:
             raise
         print(error, file=sys.stderr)
-        return 1
+        return FAILED
     except OSError as error:
         if debug:
             raise
         print(f"{error.filename or program}: {error.strerror or error}", file=sys.stderr)
-        return 1
+        return FAILED
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED

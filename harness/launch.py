@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from agent.contract.exit_codes import DONE, FAILED
 from agent.contract.ownership import refuse_foreign_cache
 from agent.contract.run_folder import plan_path
 from agent.contract.words import ConfigError
@@ -142,7 +143,7 @@ def _dry_run(command: Command, order: Order, grid: Grid) -> int:
     if len(order.packs) > 8:
         print(f"  … and {len(order.packs) - 8} more")
     print(f"\nnothing was submitted or written; to do it: python -m harness.launch {command.words()}")
-    return 0
+    return DONE
 
 
 def _shown(pack: Pack, runs: Sequence[Run]) -> str:
@@ -168,7 +169,7 @@ def _report(command: Command, order: Order, made: Launch | None, view: Overview)
         if not unknown:
             print(f"nothing {'was submitted' if ended else 'is missing'} in {order.study.path}")
         print(f"next: python -m harness.status {selectors}")
-        return 1 if unknown else 0
+        return FAILED if unknown else DONE
     began, now = order.study.plan().code.get("code_tree"), made.data.tree["code_tree"]
     if began != now:
         print(f"the code has changed since this study began (tree {began} → {now}): these runs use it as it is now")
@@ -178,7 +179,7 @@ def _report(command: Command, order: Order, made: Launch | None, view: Overview)
     if made.local and "detach" not in command.flags:
         return watch_pools(order.study, [made], selectors)
     print(f"next: python -m harness.status {selectors} --watch")
-    return 1 if unknown else 0
+    return FAILED if unknown else DONE
 
 
 def main(argv: Sequence[str] | None = None) -> int:

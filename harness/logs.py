@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
+from agent.contract.exit_codes import DONE
 from agent.contract.words import ConfigError
 from harness.command import Command, Flag, run
 from harness.state.run_state import RunState
@@ -54,7 +55,7 @@ def logs(command: Command) -> int:
             print("\n".join(shown[-lines:] if lines else shown))
     if "follow" in command.flags:
         _follow(study, command, files, offsets)
-    return 0
+    return DONE
 
 
 def _files(study: Study, state: RunState, attempt: int) -> list[Path]:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agent.contract.exit_codes import DONE, FAILED
 from agent.contract.lease import Lease
 from agent.contract.ownership import refuse_foreign_files
 from agent.contract.reasons import Reason
@@ -260,7 +261,7 @@ def _plan_and_submit(
     launches = [_submit(study, group, by_name, lease) for group in planned]
     if not planned and not unknown:
         print("nothing to resubmit" + (": everything left needs its cause removed, then --new-code" if left else ""))
-    return (1 if left or unknown or odd else 0), [launch for launch in launches if launch is not None]
+    return (FAILED if left or unknown or odd else DONE), [launch for launch in launches if launch is not None]
 
 
 def _counted(fixes: Sequence[Fix]) -> list[tuple[str, int]]:

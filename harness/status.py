@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from agent.contract.exit_codes import DONE, FAILED
 from agent.contract.lease import lease_holder
 from harness.command import Command, Flag, run
 from harness.console.table import cost, ends, next_command, notes, progress, rich_table, summary
@@ -42,7 +43,7 @@ def status(command: Command) -> int:
         print(json.dumps(as_json(study, view, total), indent=1))
     else:
         _print(study, view, total, command)
-    return 1 if any(state.diagnosis for state in states) else 0
+    return FAILED if any(state.diagnosis for state in states) else DONE
 
 
 def _watch(study: Study, command: Command, first: Overview) -> Overview:

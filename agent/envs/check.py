@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 
+from agent.contract.exit_codes import DONE, WRONG_INPUT
 from agent.contract.schema import EnvSettings
 from agent.contract.terminal import print_anywhere
 from agent.contract.words import ConfigError
@@ -28,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
             problems[str(error)] = None
     for problem in problems:
         print(problem, file=sys.stderr)
-    return 2 if problems else 0
+    return WRONG_INPUT if problems else DONE
 
 
 if __name__ == "__main__":

@@ -7,9 +7,8 @@ import sys
 
 from agent.contract.config import Config
 from agent.contract.ownership import cache_home, opened
+from agent.contract.variables import POOL_FRACTION
 
-# Set by the harness for a job whose processes share a GPU: the fraction of its memory that this process was promised.
-POOL_FRACTION = "HARMONY_BENCH_POOL_FRACTION"
 TOLERANCE = 0.02
 OFF = "JAX_ENABLE_COMPILATION_CACHE"
 NO_GPU = "install its CUDA packages (make venv EXTRAS=cuda12), or train on the CPU (jax.platform=cpu, cluster.gpus=0)"

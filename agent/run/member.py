@@ -20,6 +20,7 @@ from agent.contract.lease import PATIENCE_S, Lease
 from agent.contract.records import StateWord, Status
 from agent.contract.rows import Rows
 from agent.contract.run_folder import RunDir
+from agent.contract.variables import WORKER
 from agent.envs import registry
 from agent.envs.state import join, split
 from agent.envs.vector import Batch, VectorEnv
@@ -128,7 +129,7 @@ class Member:
         with suppress(files.RecordError):  # a damaged one is replaced
             before = run_folder.read_status(run)
             self.status.env_steps = before.env_steps if before else 0
-        self.attempt = attempts[-1] if attempts and os.environ.get("HARMONY_BENCH_WORKER") else run.new_attempt()[0]
+        self.attempt = attempts[-1] if attempts and os.environ.get(WORKER) else run.new_attempt()[0]
         self.status.attempt = self.attempt
         run_folder.write_status(run, self.status)
 

@@ -13,6 +13,8 @@ import threading
 from collections.abc import Generator
 from typing import Any
 
+from agent.contract.exit_codes import INTERRUPTED
+
 NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 
 
@@ -36,7 +38,7 @@ class StopFlag:
 
     def _handle(self, number: int, _: Any) -> None:
         if self.signal == signal.SIGINT == number:
-            os._exit(130)
+            os._exit(INTERRUPTED)
         if self.signal is None:
             print(f"received {signal.Signals(number).name}: writing a checkpoint", file=sys.stderr, flush=True)
         self.signal = number

@@ -13,13 +13,13 @@ import threading
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
+from agent.contract.exit_codes import FAILED, STOPPED
 from agent.contract.reasons import Reason
 from agent.envs import inside
 from agent.run.member import Member
 
 POLL_S = 0.5
 STOP_AFTER_S = 20.0
-FAILED, STOPPED = 1, 75  # exit codes of agent.train
 
 
 class Watchdog:

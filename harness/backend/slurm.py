@@ -95,10 +95,6 @@ class Snapshot:
     error: str | None = None
     accounting: bool = True
 
-    def age_s(self, now: float) -> float:
-        """Return how old the answer is, in seconds."""
-        return max(0.0, now - self.time)
-
 
 def query(tickets: Iterable[Ticket], last: Snapshot | None = None) -> Snapshot:
     """Ask Slurm for all jobs at once and return what it knows; on failure the last snapshot, with the error in it."""
@@ -125,11 +121,6 @@ def _unanswered(wanted: Mapping[str, Ticket], last: Snapshot | None, error: str,
         return Snapshot(now, {job_id: Job(ticket, Phase.UNKNOWN) for job_id, ticket in wanted.items()}, error)
     jobs = {job_id: last.jobs.get(job_id) or Job(ticket, Phase.UNKNOWN) for job_id, ticket in wanted.items()}
     return replace(last, jobs=jobs, error=error)
-
-
-def pause_s(failures: int, base_s: float = 10.0) -> float:
-    """Return how long to wait before asking again: twice as long after each failure in a row, five minutes at most."""
-    return min(base_s * 2.0 ** min(failures, 30), 300.0)
 
 
 # ---- asking --------------------------------------------------------------------------------------------------------

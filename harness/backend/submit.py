@@ -21,11 +21,11 @@ from typing import Any, Protocol, cast
 from agent.contract.lease import Lease
 from agent.contract.ownership import refuse_foreign
 from agent.contract.records import write_record
+from agent.contract.variables import CPUS
 from agent.contract.words import ConfigError
 from harness.backend import slurm
 from harness.command import SubmissionError
 from harness.job import slurm_call
-from harness.job.allocation import CPUS
 from harness.job.worker import run_pack
 from harness.study.folder import Launch, check_held
 from harness.study.profiles import Profile

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+from agent.contract.exit_codes import DONE, FAILED, INTERRUPTED
 from harness.backend import pool
 from harness.console.table import ends, next_command, rich_table, summary
 from harness.state.run_state import Overview
@@ -68,12 +69,12 @@ def watch_pools(study: Study, launches: Sequence[Launch], selectors: str) -> int
         _stop(launches)
         print(summary(overview(study, runs).runs))
         print(f"to go on: python -m harness.resubmit {selectors}")
-        return 130
+        return INTERRUPTED
     view = overview(study, runs)
     for line in ends(view.runs):
         print(line)
     print(f"next: {next_command(view.runs, selectors)}")
-    return 1 if any(state.diagnosis for state in view.runs) else 0
+    return FAILED if any(state.diagnosis for state in view.runs) else DONE
 
 
 def _alive(launch: Launch) -> PoolRecord | None:

@@ -11,14 +11,11 @@ from typing import Any
 
 from agent.contract.files import RecordError
 from agent.contract.run_folder import RunDir, read_result
+from agent.contract.variables import CPUS, JOB_ID, POOL_FRACTION, WORKER
 from agent.contract.words import ConfigError
 from harness.study.credentials import resolve
 from harness.study.packing import memory_fraction
 
-POOL_FRACTION = "HARMONY_BENCH_POOL_FRACTION"  # agent/run/device.py verifies it
-WORKER = "HARMONY_BENCH_WORKER"  # agent.train then uses the attempt made for it
-JOB_ID = "HARMONY_BENCH_JOB_ID"
-CPUS = "HARMONY_BENCH_CPUS"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 

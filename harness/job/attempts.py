@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent.contract import exit_codes
 from agent.contract.files import RecordError
 from agent.contract.reasons import Reason
 from agent.contract.records import AttemptRecord, write_record
@@ -21,8 +22,6 @@ from harness.study.records import PackRecord
 
 OWN_FAULTS = (Reason.CODE_ERROR, Reason.NAN, Reason.WRONG_INPUT, Reason.GPU_OOM, Reason.CHECKPOINT)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
-STOPPED_CODE = 75  # agent.train's exit code after a checkpoint on request
-INPUT_CODE = 2  # and when its input is wrong
 
 
 @dataclass
@@ -85,9 +84,9 @@ class Attempt:
     def _reason(self, code: int, asked: bool) -> tuple[Reason, str | None]:
         if finished(self.run):
             return Reason.DONE, None
-        if code == STOPPED_CODE:
+        if code == exit_codes.STOPPED:
             return Reason.STOPPED, "asked to stop; continues from its checkpoint"
-        if code == INPUT_CODE:
+        if code == exit_codes.WRONG_INPUT:
             return Reason.WRONG_INPUT, "its input was refused; stderr.log says why"
         if code < 0 and asked and -code in STOP_SIGNALS:
             return Reason.STOPPED, "asked to stop before it listened; continues from its checkpoint"

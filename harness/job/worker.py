@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from agent.contract import exit_codes
 from agent.contract.files import RecordError
 from agent.contract.lease import correct_heartbeat, is_held
 from agent.contract.ownership import ForeignError, refuse_foreign, refuse_foreign_run, tighten_umask
@@ -301,13 +302,13 @@ def run_pack(path: str) -> None:
         complete = supervisor.run()
     except EnvironmentFault as fault:
         print(fault, file=sys.stderr)
-        sys.exit(1)
+        sys.exit(exit_codes.FAILED)
     finally:
         cache.publish(settled_s=1.0)
         cache.close()
     if not complete and supervisor.to_be_queued_again and "SLURM_JOB_ID" in os.environ:
         _requeue(supervisor)
-    sys.exit(0 if complete else 1)
+    sys.exit(exit_codes.DONE if complete else exit_codes.FAILED)
 
 
 def _requeue(supervisor: Supervisor) -> None:

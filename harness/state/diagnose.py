@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from agent.contract import exit_codes
 from agent.contract.reasons import Reason
 from harness.backend.slurm import Job, Phase
 from harness.backend.slurm_rows import Exit, Life
-from harness.job.attempts import INPUT_CODE, STOP_SIGNALS, STOPPED_CODE, signal_name
+from harness.job.attempts import STOP_SIGNALS, signal_name
 from harness.state.failures import Failure, read_failure
 
 # Seconds by which a process must have ended before its job for its end to be its own.
@@ -162,17 +163,17 @@ def _said(evidence: Evidence, failure: Failure | None) -> Diagnosis | None:
             reason = Reason.HOST_OOM
         message = evidence.message or same.message
         return Diagnosis(reason, message, traceback=same.traceback, fingerprint=same.fingerprint)
-    if evidence.exit_code == INPUT_CODE:
+    if evidence.exit_code == exit_codes.WRONG_INPUT:
         lines = [line for line in evidence.stderr.splitlines() if line.strip()]
         return Diagnosis(Reason.WRONG_INPUT, lines[-1].strip()[:500] if lines else "its input was refused")
-    if evidence.exit_code == 1:
+    if evidence.exit_code == exit_codes.FAILED:
         return _by_words(failure)
     return None
 
 
 def _alone(evidence: Evidence, life: Life | None, failure: Failure | None) -> Diagnosis | None:
     """The end of a process that nobody had asked to stop, while others of its job went on."""
-    if evidence.exit_code in (None, STOPPED_CODE) or evidence.asked or evidence.ended is None:
+    if evidence.exit_code in (None, exit_codes.STOPPED) or evidence.asked or evidence.ended is None:
         return None
     if life is None or life.end is None or evidence.ended > life.end - WELL_BEFORE_S:
         return None
@@ -196,7 +197,7 @@ def _by_slurm(evidence: Evidence, life: Life | None) -> Diagnosis | None:
         reason = BY_STATE.get(state)
         if reason is not None:
             return Diagnosis(reason, _sentence(reason, state, evidence, life, job))
-    if evidence.exit_code == STOPPED_CODE or evidence.reason == Reason.STOPPED:
+    if evidence.exit_code == exit_codes.STOPPED or evidence.reason == Reason.STOPPED:
         return Diagnosis(Reason.STOPPED, evidence.message or "asked to stop; goes on from its checkpoint")
     words = evidence.job_log.strip()
     if job.phase is Phase.GONE and not evidence.began and (not words or "CANCELLED AT" in words):
@@ -252,7 +253,7 @@ def _bare(evidence: Evidence, life: Life | None) -> Diagnosis:
             Reason.NOT_STARTED,
             f"ended before Python started{exit_text}: {last[-1][:300] if last else 'its log is empty'}",
         )
-    if evidence.exit_code == STOPPED_CODE or evidence.reason == Reason.STOPPED:
+    if evidence.exit_code == exit_codes.STOPPED or evidence.reason == Reason.STOPPED:
         return Diagnosis(Reason.STOPPED, evidence.message or "asked to stop; goes on from its checkpoint")
     if end is not None and end.code:
         return Diagnosis(Reason.CODE_ERROR, f"exit code {end.code} without a word", fingerprint=f"exit-{end.code}")
@@ -265,11 +266,6 @@ def _why_left(evidence: Evidence) -> str:
     """Return what a worker said of a run that it did not start, "" if nothing."""
     mark = f"{'/'.join(evidence.folder.split('/')[-3:])}: not started: "
     return next((line.partition(mark)[2] for line in evidence.job_log.splitlines() if mark in line), "")
-
-
-def still_queued(job: Job | None) -> bool:
-    """Return whether Slurm will run the job again or runs it now: then the outcome of its last life is no end."""
-    return job is not None and job.phase in (Phase.WAITING, Phase.RUNNING)
 
 
 def grouped(diagnoses: Iterable[tuple[str, Diagnosis]]) -> list[tuple[Diagnosis, list[str]]]:

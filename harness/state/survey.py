@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from agent.contract import exit_codes
 from agent.contract.files import RecordError
 from agent.contract.lease import is_held, lease_holder
 from agent.contract.reasons import Reason
@@ -15,7 +16,7 @@ from agent.contract.records import AttemptRecord
 from agent.contract.run_folder import STALE_AFTER_S, RunDir
 from harness.backend import pool, slurm
 from harness.backend.slurm import Job, Phase, Snapshot, Ticket
-from harness.job.attempts import STOPPED_CODE, broke
+from harness.job.attempts import broke
 from harness.state.answer import answered_at, note_answer
 from harness.state.diagnose import Diagnosis, Evidence, diagnose
 from harness.state.failures import read_tail
@@ -209,7 +210,7 @@ def _ended(
     seen = state.jobs.get(where.number) if state and where else None
     evidence = Evidence(
         began=mine is not None,
-        exit_code=STOPPED_CODE if stopped else mine.exit_code if mine else seen.exit_code if seen else None,
+        exit_code=exit_codes.STOPPED if stopped else mine.exit_code if mine else seen.exit_code if seen else None,
         ended=mine.ended if mine else None,
         asked=bool(mine and mine.asked_to_stop) or _told_to_stop(state, seen, mine),
         reason=said.reason if said else None,

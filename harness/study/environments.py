@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from agent.contract.exit_codes import WRONG_INPUT
 from agent.contract.words import ConfigError
 from harness.study.grid import Run
 
@@ -27,7 +28,7 @@ def check_environments(runs: Sequence[Run], *, here: bool) -> None:
     command = [*COMMAND, *([] if here else ["--without-drivers"])]
     answer = subprocess.run(command, input=json.dumps(list(asked.items())), capture_output=True, text=True)
     lines = answer.stderr.splitlines()
-    if answer.returncode == 2 and lines:
+    if answer.returncode == WRONG_INPUT and lines:
         rest = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
         raise ConfigError(lines[0] + rest)
     if answer.returncode:

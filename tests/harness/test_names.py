@@ -1,13 +1,16 @@
 """Names by which frozen code is started: an interface between versions of the project."""
 
 import importlib.util
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.contract import variables
 from harness.backend import pool, submit
 from harness.study.folder import Launch
 from harness.study.frozen_code import STARTED_BY
@@ -34,6 +37,14 @@ def test_a_pool_is_started_by_this_module(tmp_path: Path, monkeypatch: pytest.Mo
     pool.start(Launch(tmp_path, data))
     assert started[0][1:] == ["-m", "harness.backend.pool", str(tmp_path)]
     assert started[0][2] in STARTED_BY
+
+
+def test_each_variable_of_the_project_is_spelled_once() -> None:
+    spelled = Counter[str]()
+    for folder in ("agent", "harness", "analysis"):
+        for path in (Path(__file__).parents[2] / folder).rglob("*.py"):
+            spelled.update(re.findall(r"HARMONY_BENCH_\w+", path.read_text()))
+    assert spelled == {value: 1 for name, value in vars(variables).items() if name.isupper()}
 
 
 @pytest.mark.parametrize("name", ["agent.train", "agent.envs.check", "harness.backend.pool", "analysis.data.summary"])

@@ -10,7 +10,7 @@ import pytest
 from agent.run import failure
 from harness.backend.slurm import Job, Phase, Ticket, merge
 from harness.backend.slurm_rows import Exit, Life, Step, read_sacct, read_squeue
-from harness.state.diagnose import Diagnosis, Evidence, Reason, Retry, diagnose, grouped, life_of, still_queued
+from harness.state.diagnose import Diagnosis, Evidence, Reason, Retry, diagnose, grouped, life_of
 from harness.state.failures import fingerprint, last_traceback, read_failure, read_tail
 
 RECORDED = Path(__file__).parents[1] / "recorded"
@@ -80,7 +80,6 @@ def test_each_life_of_a_requeued_job_has_its_own_reason(jobs: dict[str, Job]) ->
 def test_the_node_of_a_node_failure_is_told_for_exclusion(jobs: dict[str, Job]) -> None:
     found = diagnose(Evidence(started=jobs["27_0"].lives[0].start, job=jobs["27_0"]))
     assert (found.reason, found.nodes, found.fix) == (Reason.NODE_FAILURE, "n2", "exclude the node")
-    assert still_queued(jobs["27_0"])
 
 
 def test_the_queue_names_the_end_while_accounting_lags(jobs: dict[str, Job]) -> None:
