@@ -131,7 +131,7 @@ def as_json(material: Material, found: results.Results, out: Path) -> dict[str, 
         "withheld": found.withheld,
         "aggregates": [
             {
-                "scale": g.scale,
+                "scale": g.scale.name,
                 "method": m,
                 "metric": name,
                 "estimate": i.estimate,

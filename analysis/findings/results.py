@@ -3,21 +3,19 @@
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from analysis import stats
 from analysis.data.last import last_remarks
 from analysis.data.scores import OURS, PUBLISHED, RunScores, references
+from analysis.findings.scales import HUMAN, RAW, SUCCESS, Scale
 from analysis.findings.versus import Comparison, Settings, compare_all
+from analysis.stats.metrics import named
 from analysis.stats.resample import Floats
 from analysis.stats.runs import Interval
 from analysis.stats.ties import exact_mean, exact_std
-
-AGGREGATES = ("mean", "median", "iqm", "optimality_gap", "superhuman")
-CURVES = ("iqm", "median", "mean")
-HUMAN, SUCCESS, RAW = "human_normalised", "success", "raw"
 
 
 @dataclass(frozen=True)
@@ -37,12 +35,9 @@ class Cell:
 
 @dataclass
 class Group:
-    """Tasks that share a scale, with everything that can be said across them.
+    """Tasks that share a scale, with everything that can be said across them."""
 
-    Scores on `human_normalised` and `success` scales can be averaged over tasks; `raw` ones can only be ranked.
-    """
-
-    scale: str
+    scale: Scale
     tasks: list[str]
     methods: list[str]
     scores: dict[str, list[Floats]]
@@ -51,7 +46,7 @@ class Group:
     average_rank: dict[str, float] = field(default_factory=dict[str, float])
     profiles: dict[str, stats.Profile] = field(default_factory=dict[str, stats.Profile])
     curves: dict[str, dict[str, stats.Curve]] = field(default_factory=dict[str, dict[str, stats.Curve]])
-    areas: dict[str, Interval] = field(default_factory=dict[str, Interval])
+    areas: dict[str, dict[str, Interval]] = field(default_factory=dict[str, dict[str, Interval]])
     frames: tuple[int, int] = (0, 0)
 
     def magnitudes(self) -> Floats:
@@ -59,7 +54,7 @@ class Group:
         largest = [
             max(float(np.abs(scores[k]).max()) for scores in self.scores.values()) for k in range(len(self.tasks))
         ]
-        return np.maximum(largest, 0.0 if self.scale == RAW else 1.0)
+        return np.maximum(largest, 1.0 if self.scale.averaged else 0.0)
 
 
 @dataclass
@@ -147,8 +142,8 @@ def _cell(scores: Sequence[float], frames: Sequence[int], reference: tuple[float
     return Cell(len(scores), mean, std, normalised, (min(frames), max(frames)), max(map(abs, scores)))
 
 
-def _scales(tasks: Sequence[str], units: Mapping[str, str], table: Mapping[str, object]) -> dict[str, list[str]]:
-    scales: dict[str, list[str]] = {}
+def _scales(tasks: Sequence[str], units: Mapping[str, str], table: Mapping[str, object]) -> dict[Scale, list[str]]:
+    scales: dict[Scale, list[str]] = {}
     for task in tasks:
         scale = SUCCESS if units[task] == "success" else HUMAN if task in table else RAW
         scales.setdefault(scale, []).append(task)
@@ -156,7 +151,7 @@ def _scales(tasks: Sequence[str], units: Mapping[str, str], table: Mapping[str, 
 
 
 def _group(
-    scale: str,
+    scale: Scale,
     tasks: list[str],
     methods: Sequence[str],
     finals: Mapping[tuple[str, str], list[float]],
@@ -173,7 +168,7 @@ def _group(
 
 
 def _remarks(
-    scale: str,
+    scale: Scale,
     tasks: Sequence[str],
     methods: Sequence[str],
     cells: Mapping[tuple[str, str], Cell],
@@ -200,42 +195,40 @@ def _remarks(
     return found
 
 
-def _scaled(scores: Sequence[float], scale: str, reference: tuple[float, float] | None) -> Floats:
-    return stats.normalise(scores, *reference) if scale == HUMAN and reference else np.asarray(scores, np.float64)
+def _scaled(scores: ArrayLike, scale: Scale, reference: tuple[float, float] | None) -> Floats:
+    return stats.normalise(scores, *reference) if scale.referenced and reference else np.asarray(scores, np.float64)
 
 
 def _fill(group: Group, s: Settings) -> None:
     means = {m: np.array([exact_mean(scores) for scores in group.scores[m]]) for m in group.methods}
     magnitude = group.magnitudes()
-    metrics = AGGREGATES if group.scale == HUMAN else AGGREGATES[:3]
-    if group.scale != RAW:
-        for method in group.methods:
-            found = stats.aggregate(
-                group.scores[method], metrics, reps=s.reps, seed=s.seed, level=s.level, interval=s.interval
-            )
-            group.aggregates[method] = {name: _possible(i, name, group.scale) for name, i in found.items()}
+    if group.scale.averaged:
+        names = [metric.name for metric in group.scale.metrics]
+        group.aggregates = {m: _aggregate(group.scores[m], names, group.scale, s) for m in group.methods}
         taus = profile_thresholds(group)
         group.profiles = {
             m: stats.performance_profile(group.scores[m], taus, seed=s.seed, level=s.level, interval=s.interval)
             for m in group.methods
         }
-    differing = () if group.scale == RAW else metrics[:4]
     if len(group.methods) > 1:
         group.average_rank = stats.average_rank(means, magnitude)
-    group.comparisons = compare_all(group.scores, group.tasks, means, magnitude, differing, s)
+    group.comparisons = compare_all(group.scores, group.tasks, means, magnitude, group.scale.subtracted, s)
 
 
-def _possible(i: Interval, metric: str, scale: str) -> Interval:
+def _aggregate(runs: stats.Runs, names: Sequence[str], scale: Scale, s: Settings) -> dict[str, Interval]:
+    found = stats.aggregate(runs, names, reps=s.reps, seed=s.seed, level=s.level, interval=s.interval)
+    return {name: _possible(i, max(scale.low, named(name).least), scale.high) for name, i in found.items()}
+
+
+def _possible(i: Interval, low: float, high: float) -> Interval:
     """Return an interval without values that cannot be: success rates end at 0 and 1, an optimality gap at 0."""
-    if i.low is None or i.high is None or not (scale == SUCCESS or metric == "optimality_gap"):
-        return i
-    return replace(i, low=max(0.0, i.low), high=min(1.0, i.high) if scale == SUCCESS else i.high)
+    return i if i.low is None or i.high is None else replace(i, low=max(low, i.low), high=min(high, i.high))
 
 
 def profile_thresholds(group: Group) -> Floats:
     """Return 201 thresholds from 0 to where 2.5% of the best method's runs remain, at least 1."""
     top = max(float(np.quantile(np.concatenate(scores), 0.975)) for scores in group.scores.values())
-    return np.linspace(0.0, 1.0 if group.scale == SUCCESS else max(1.0, math.ceil(top * 2) / 2), 201)
+    return np.linspace(0.0, min(max(1.0, math.ceil(top * 2) / 2), group.scale.high), 201)
 
 
 def _add_curves(
@@ -243,16 +236,16 @@ def _add_curves(
 ) -> list[str]:
     """Add each method's curves; return the methods without any, as no frame has evaluations of all tasks."""
     lacking: list[str] = []
-    if group.scale == RAW:
+    if not group.scale.averaged:
         return lacking
     for method in group.methods:
         steps, evaluations = evaluation_matrices([r for r in runs if r.method == method], group.tasks)
         if len(steps) < 2:
             continue
-        scaled = [_scale_matrix(m, group.scale, table.get(t)) for m, t in zip(evaluations, group.tasks, strict=True)]
+        scaled = [_scaled(m, group.scale, table.get(t)) for m, t in zip(evaluations, group.tasks, strict=True)]
         found = {
             name: stats.curve(steps, scaled, name, reps=s.curve_reps, seed=s.seed, level=s.level, interval=s.interval)
-            for name in CURVES
+            for name in group.scale.subtracted
         }
         if any(len(curve.steps) for curve in found.values()):
             group.curves[method] = found
@@ -263,25 +256,20 @@ def _add_curves(
 
 def _areas(
     group: Group, runs: Sequence[RunScores], s: Settings, table: Mapping[str, tuple[float, float]]
-) -> dict[str, Interval]:
-    """Return the IQM of the area under the finished runs' curves per method whose runs all have two evaluations."""
-    found: dict[str, Interval] = {}
-    for method in group.methods if group.scale != RAW else ():
+) -> dict[str, dict[str, Interval]]:
+    """Return the statistics of the area under finished runs' curves per method whose runs all have two evaluations."""
+    found: dict[str, dict[str, Interval]] = {}
+    for method in group.methods if group.scale.averaged else ():
         areas: list[list[float]] = []
         for task in group.tasks:
             members = [bin_episodes(r) for r in runs if (r.method, r.task) == (method, task) and r.complete]
-            curves = [(r.frames, _scaled(r.scores.tolist(), group.scale, table.get(task))) for r in members]
+            curves = [(r.frames, _scaled(r.scores, group.scale, table.get(task))) for r in members]
             areas.append(sorted(stats.area_under_curve(f, c) for f, c in curves if len(f) > 1))
             if not areas[-1] or len(areas[-1]) < len(members):
                 break
         else:
-            given: dict[str, Any] = {"reps": s.reps, "seed": s.seed, "level": s.level, "interval": s.interval}
-            found[method] = _possible(stats.aggregate(areas, ["iqm"], **given)["iqm"], "iqm", group.scale)
+            found[method] = _aggregate(areas, group.scale.subtracted, group.scale, s)
     return found
-
-
-def _scale_matrix(matrix: Floats, scale: str, reference: tuple[float, float] | None) -> Floats:
-    return stats.normalise(matrix, *reference) if scale == HUMAN and reference else matrix
 
 
 def evaluation_matrices(runs: Sequence[RunScores], tasks: Sequence[str]) -> tuple[list[int], list[Floats]]:

@@ -62,7 +62,7 @@ def aggregates(results: Results) -> pd.DataFrame:
     """Return aggregates.csv: method, metric, estimate, low, high, n_runs, n_tasks, frames_from, frames, scale."""
     columns = ["method", "metric", "estimate", "low", "high", "n_runs", "n_tasks", "frames_from", "frames", "scale"]
     rows = [
-        [method, name, i.estimate, i.low, i.high, i.n_runs, i.n_tasks, *group.frames, group.scale]
+        [method, name, i.estimate, i.low, i.high, i.n_runs, i.n_tasks, *group.frames, group.scale.name]
         for group in results.groups
         for method, found in group.aggregates.items()
         for name, i in found.items()
@@ -100,7 +100,7 @@ def _comparison_rows(group: Group, c: Comparison) -> list[list[Any]]:
         "average_rank_x": group.average_rank[c.x],
         "average_rank_y": group.average_rank[c.y],
     }
-    tail = [whole.n_runs, whole.n_tasks, *group.frames, group.scale]
+    tail = [whole.n_runs, whole.n_tasks, *group.frames, group.scale.name]
     rows = [[c.x, c.y, name, i.estimate, i.low, i.high, *tail] for name, i in intervals.items()]
     return rows + [[c.x, c.y, name, value, None, None, *tail] for name, value in single.items()]
 

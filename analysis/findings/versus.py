@@ -84,8 +84,8 @@ def compare_all(
                 *stats.win_tie_loss(means[x], means[y], magnitude),
                 p,
                 compare_tasks(tasks, *both, improvement.per_task.tolist(), s.level),
-                leave_one_out(tasks, *both, improvement.per_task, bool(differing)),
-                designs(*both, s.reps, s.seed) if differing else [],
+                leave_one_out(tasks, *both, improvement.per_task, differing),
+                designs(*both, differing, s.reps, s.seed),
             )
         )
     for comparison, corrected in zip(found, holm([c.p_value for c in found]), strict=True):

@@ -4,15 +4,15 @@ import math
 from collections.abc import Mapping, Sequence
 
 from analysis.data.scores import Literature, label
-from analysis.findings.results import HUMAN, Comparison, Group, Results
+from analysis.findings.results import Comparison, Group, Results
+from analysis.findings.scales import HUMAN
 from analysis.output import tables
 from analysis.output.table import Entry, Table
-from analysis.output.tables import DASH, METRIC_NAMES, SCALE_NAMES, count, fixed, interval_text, p_entry, task_label
+from analysis.output.tables import DASH, count, fixed, interval_text, p_entry, task_label
 from analysis.stats.influence import MOST_SEEDS, POWER, changes_sign, strongest
+from analysis.stats.metrics import METRICS
 from analysis.stats.significance import ALPHA, TaskTest
 from analysis.stats.ties import ranks
-
-QUANTITIES = {"mean": "Δ Mean", "median": "Δ Median", "iqm": "Δ IQM", "improvement": "P(X > Y)"}
 
 
 def of_results(results: Results, literature: Sequence[Literature] = ()) -> list[Table]:
@@ -48,6 +48,11 @@ def _pair(c: Comparison) -> str:
     return f"{label(c.x)} vs {label(c.y)}"
 
 
+def _quantity(name: str) -> str:
+    """Return the label of a quantity of a comparison: of P(X > Y), or of a difference by a statistic."""
+    return "P(X > Y)" if name == "improvement" else f"Δ {METRICS[name].label}"
+
+
 def _entry(value: float, digits: int = 3) -> Entry:
     return Entry(DASH) if math.isnan(value) else Entry(fixed(value, digits), value)
 
@@ -60,7 +65,7 @@ def tests(group: Group) -> Table:
     rows = [
         [*([Entry(_pair(c), _pair(c))] if several else []), *_test_row(t)] for c in group.comparisons for t in c.tests
     ]
-    title = f"Each task by itself ({SCALE_NAMES[group.scale]})"
+    title = f"Each task by itself ({group.scale.label})"
     if not several:
         title += f": {_pair(group.comparisons[0])}"
     return Table(f"tests_{group.scale}", title, columns, rows, _test_notes(group))
@@ -104,7 +109,7 @@ def leave_one_out(group: Group) -> Table:
     """Return the first comparison without each task."""
     c = group.comparisons[0]
     names = list(c.without[0].values)
-    columns = ["Without", *(QUANTITIES[name] for name in names)]
+    columns = ["Without", *(_quantity(name) for name in names)]
     rows = [
         [Entry(task_label(row.task) if row.task else "(all tasks)", row.task), *(_entry(row.values[n]) for n in names)]
         for row in c.without
@@ -122,7 +127,7 @@ def influence_text(c: Comparison) -> str:
         change = f"{fixed(c.without[0].values[name], 3)} to {fixed(row.values[name], 3)}"
         turning = changes_sign(c.without, name)
         turns = f" (changes sides without {', '.join(map(task_label, turning))})" if turning else ""
-        parts.append(f"{QUANTITIES[name]} from {change} without {task_label(row.task)}{turns}")
+        parts.append(f"{_quantity(name)} from {change} without {task_label(row.task)}{turns}")
     return f"Farthest moved by one task: {'; '.join(parts)}."
 
 
@@ -131,7 +136,7 @@ def seeds(results: Results, group: Group) -> Table:
     columns = ["Comparison", "Quantity", "Observed", "Standard error", "Seeds", "Smallest detectable", "Seeds needed"]
     rows = [
         [
-            Entry(_pair(c)), Entry(f"Δ {METRIC_NAMES[d.metric]}"), _entry(d.observed), _entry(d.error),
+            Entry(_pair(c)), Entry(_quantity(d.metric)), _entry(d.observed), _entry(d.error),
             Entry(f"{d.seeds:.3g}", d.seeds), _entry(d.detectable),
             Entry(f"> {MOST_SEEDS}") if d.needed is None else Entry(str(d.needed), d.needed),
         ]
@@ -152,10 +157,9 @@ def seeds(results: Results, group: Group) -> Table:
 def ranking(group: Group) -> Table:
     """Return each method's place by each statistic."""
     scores: dict[str, list[float]] = {}
-    for name in ("mean", "median", "iqm", "optimality_gap"):
-        if all(name in found for found in group.aggregates.values()):
-            sign = 1.0 if name == "optimality_gap" else -1.0
-            scores[METRIC_NAMES[name]] = [sign * group.aggregates[m][name].estimate for m in group.methods]
+    for metric in map(METRICS.__getitem__, group.scale.subtracted):
+        sign = 1.0 if metric.lower_is_better else -1.0
+        scores[metric.label] = [sign * group.aggregates[m][metric.name].estimate for m in group.methods]
     scores["Rank per task"] = [group.average_rank[m] for m in group.methods]
     if (wins := _wins(group)) is not None:
         scores["P(X > others)"] = [-wins[m] for m in group.methods]
@@ -190,12 +194,16 @@ def _wins(group: Group) -> Mapping[str, float] | None:
 
 
 def areas(group: Group) -> Table:
-    """Return the IQM of the area under the learning curves."""
+    """Return the statistics of the area under the learning curves."""
+    names = group.scale.subtracted
     rows: list[list[Entry]] = []
-    for method, i in group.areas.items():
-        rows.append([Entry(label(method), label(method)), Entry(interval_text(i), i.estimate), Entry(str(i.n_runs))])
+    for method, found in group.areas.items():
+        shown = [Entry(interval_text(found[name]), found[name].estimate) for name in names]
+        rows.append([Entry(label(method), label(method)), *shown, Entry(str(found[names[0]].n_runs))])
     note = "Area under each finished run's curve, divided by its span of frames: the mean score along training."
     if left := [label(m) for m in group.methods if m not in group.areas]:
         note += f" Left out, as some run has fewer than two evaluations: {', '.join(left)}."
-    title = f"IQM of the area under the learning curve ({SCALE_NAMES[group.scale]})"
-    return Table(f"areas_{group.scale}", title, ["Method", "IQM of area", "Runs"], rows, [note])
+    title = f"Area under the learning curve ({group.scale.label})"
+    return Table(
+        f"areas_{group.scale}", title, ["Method", *(METRICS[name].label for name in names), "Runs"], rows, [note]
+    )

@@ -11,9 +11,10 @@ from urllib.parse import quote
 from analysis.data.load import LoadedRun, Problem
 from analysis.data.scores import label
 from analysis.findings.guard import Finding
-from analysis.findings.results import HUMAN, RAW, Group, Results, order_methods, order_tasks
+from analysis.findings.results import Group, Results, order_methods, order_tasks
 from analysis.output.table import Table
-from analysis.output.tables import METRIC_NAMES, SCALE_NAMES, count, fixed, frames_text, interval_text, task_label
+from analysis.output.tables import count, fixed, frames_text, interval_text, task_label
+from analysis.stats.metrics import METRICS
 from analysis.stats.runs import Interval
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def finding_html(finding: Finding) -> str:
 
 def _group(c: Contents, group: Group) -> str:
     cards = [_method_card(group, method) for method in group.aggregates]
-    if group.scale != RAW:
+    if group.scale.averaged:
         cards += [_comparison_card(group, number) for number in range(min(1, len(group.comparisons)))]
     parts = [f'<div class="cards">{"".join(cards)}</div>'] if cards else []
     for tables, plots in (
@@ -140,17 +141,18 @@ def _group(c: Contents, group: Group) -> str:
 
 
 def _method_card(group: Group, method: str) -> str:
-    name = "iqm" if group.scale == HUMAN else "mean"
-    i = group.aggregates[method][name]
+    found = group.aggregates[method]
+    headline, i = METRICS[group.scale.headline], found[group.scale.headline]
+    others = [f"{m.label} {fixed(found[m.name].estimate, m.digits)}" for m in group.scale.metrics if m != headline]
     basis = f"{count(i.n_runs, 'run')} of {count(i.n_tasks, 'task')}, {frames_text(group.frames)}"
-    return _card(label(method), i, f"{METRIC_NAMES[name]} {SCALE_NAMES[group.scale]}", basis)
+    return _card(label(method), i, f"{headline.label} {group.scale.label}", f"{basis}<br>{', '.join(others)}")
 
 
 def _comparison_card(group: Group, number: int) -> str:
     comparison = group.comparisons[number]
     i = comparison.improvement.overall
     head = f"{label(comparison.x)} better than {label(comparison.y)}"
-    return _card(head, i, "probability", f"{SCALE_NAMES[group.scale]}, {count(i.n_tasks, 'task')}")
+    return _card(head, i, "probability", f"{group.scale.label}, {count(i.n_tasks, 'task')}")
 
 
 def _card(head: str, i: Interval, what: str, basis: str) -> str:

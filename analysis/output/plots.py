@@ -13,7 +13,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from analysis.data.load import LoadedRun
 from analysis.data.scores import label
-from analysis.findings.results import HUMAN, RAW, Group, Results
+from analysis.findings.results import Group, Results
+from analysis.findings.scales import SUCCESS
 from analysis.output.figure import (
     INK,
     PALETTE,
@@ -28,8 +29,9 @@ from analysis.output.figure import (
     row_labels,
     style,
 )
-from analysis.output.tables import METRIC_NAMES, SCALE_NAMES, count, task_label
+from analysis.output.tables import count, task_label
 from analysis.output.training_plots import losses_plot, task_curves, weights_plot
+from analysis.stats.metrics import METRICS
 from analysis.stats.resample import Floats
 
 LINEAR = 10.0  # percentage points around zero that a bar chart shows linearly
@@ -57,21 +59,21 @@ def interval_plot(group: Group, look: dict[str, Look]) -> Plot | None:
     """Return one panel per aggregate, a point and an interval per method."""
     if not group.aggregates:
         return None
-    metrics = [m for m in next(iter(group.aggregates.values())) if m != "superhuman"]
+    metrics = [METRICS[name] for name in group.scale.subtracted]
     figure = new_figure(2.35 * len(metrics) + 1.7, 1.05 + 0.42 * len(group.methods))
     panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
     for axes, metric in zip(panels, metrics, strict=True):
         ends: list[float] = []
         for row, method in enumerate(group.methods):
-            found = group.aggregates[method][metric]
+            found = group.aggregates[method][metric.name]
             interval_mark(axes, row, found.estimate, found.low, found.high, look[method].color)
             ends += [e for e in (found.estimate, found.low, found.high) if e is not None]
         room = 0.08 * (max(ends) - min(ends) or 1.0)
         axes.set_xlim(min(ends) - room, max(ends) + room)
-        axes.set_title(METRIC_NAMES[metric] + (" ↓" if metric == "optimality_gap" else " ↑"))
+        axes.set_title(f"{metric.label} {metric.arrow}")
         row_labels(axes, [label(m) for m in group.methods])
         axes.xaxis.set_major_locator(MaxNLocator(4))
-    figure.supxlabel(f"{SCALE_NAMES[group.scale]} ({_n(group)})", fontsize=9)
+    figure.supxlabel(f"{group.scale.label} ({_n(group)})", fontsize=9)
     caption = (
         "Line: estimate; bar: interval (the note under the table says which). Without a bar the runs do not tell how "
         "they spread. ↑ higher is better, ↓ lower is better."
@@ -81,7 +83,7 @@ def interval_plot(group: Group, look: dict[str, Look]) -> Plot | None:
 
 def improvement_plot(group: Group) -> Plot | None:
     """Return the probability of improvement of each compared pair with its interval."""
-    if not group.comparisons or group.scale == RAW:
+    if not group.comparisons or not group.scale.averaged:
         return None
     figure = new_figure(7.0, 1.35 + 0.42 * len(group.comparisons))
     axes = figure.subplots()
@@ -100,21 +102,25 @@ def improvement_plot(group: Group) -> Plot | None:
 
 
 def curve_plot(group: Group, look: dict[str, Look], results: Results) -> Plot | None:
-    """Return IQM, median and mean over frames with bands."""
+    """Return each statistic over frames with bands."""
     if not group.curves:
         return None
     names = list(next(iter(group.curves.values())))
-    figure = new_figure(3.3 * len(names) + 0.2, 3.5)
-    panels = figure.subplots(1, len(names), squeeze=False)[0]
-    for axes, name in zip(panels, names, strict=True):
+    columns = len(names) if len(names) <= 3 else 2 if len(names) == 4 else 3
+    rows = -(-len(names) // columns)
+    figure = new_figure(3.3 * columns + 0.2, 0.7 + 2.8 * rows)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in panels[len(names) :]:
+        axes.set_visible(False)
+    for axes, name in zip(panels, names, strict=False):
         for method, found in group.curves.items():
             curve = found[name]
             axes.plot(curve.steps, curve.estimate, color=look[method].color, linestyle=look[method].dash)
             band(axes, curve.steps, curve.low, curve.high, look[method].color)
-        axes.set_title(METRIC_NAMES[name])
+        axes.set_title(METRICS[name].label)
         axes.set_xlabel("frames")
         frames_axis(axes)
-    panels[0].set_ylabel(SCALE_NAMES[group.scale])
+    figure.supylabel(group.scale.label)
     legend(figure, look, list(group.curves))
     caption = (
         f"Bands: 95% intervals as in the table, pointwise ({results.settings.curve_reps} bootstrap samples); none "
@@ -136,7 +142,7 @@ def profile_plot(group: Group, look: dict[str, Look]) -> Plot | None:
             band(axes, profile.taus, profile.low, profile.high, look[method].color, step="post")
     axes.set_ylim(0, 1)
     axes.set_xlim(0, float(next(iter(group.profiles.values())).taus[-1]))
-    axes.set_xlabel(f"{SCALE_NAMES[group.scale]} τ ({_n(group)})")
+    axes.set_xlabel(f"{group.scale.label} τ ({_n(group)})")
     axes.set_ylabel("share of runs above τ")
     legend(figure, look, list(group.profiles))
     caption = "Share of runs that score above τ, tasks counting the same; bands: pointwise 95% intervals."
@@ -145,7 +151,7 @@ def profile_plot(group: Group, look: dict[str, Look]) -> Plot | None:
 
 def gains_plot(group: Group, look: dict[str, Look]) -> Plot | None:
     """Return per task how far the first method's mean lies above the second's, sorted."""
-    if group.scale == RAW or not group.comparisons:
+    if not group.scale.averaged or not group.comparisons:
         return None
     pair = group.comparisons[0]
     both = zip(group.scores[pair.x], group.scores[pair.y], strict=True)
@@ -172,7 +178,7 @@ def gains_plot(group: Group, look: dict[str, Look]) -> Plot | None:
     axes.margins(x=0.14)
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.grid(axis="y", visible=False)
-    unit = "percentage points of " + ("the human-normalised score" if group.scale == HUMAN else "success")
+    unit = "percentage points of " + ("success" if group.scale == SUCCESS else f"the {group.scale.label}")
     axes.set_xlabel(unit + (f", linear within ±{LINEAR:g}, logarithmic beyond" if wide else ""))
     runs = sorted({len(s) for m in (pair.x, pair.y) for s in group.scores[m]})
     n = str(runs[0]) if len(runs) == 1 else f"{runs[0]} to {runs[-1]}"

@@ -8,22 +8,16 @@ from analysis import stats
 from analysis.data import scores
 from analysis.data.last import last_text
 from analysis.data.scores import Literature, label
-from analysis.findings.results import HUMAN, RAW, SUCCESS, Cell, Comparison, Group, Results
+from analysis.findings.results import Cell, Comparison, Group, Results
+from analysis.findings.scales import HUMAN
 from analysis.output.table import Entry, Table
 from analysis.stats.intervals import basis
+from analysis.stats.metrics import METRICS, Metric
 from analysis.stats.runs import Interval
 from analysis.stats.ties import all_equal, is_best
 
 DASH = "–"
 PROTOCOLS = "Figures of other publications are as published; their runs share no protocol with the others."
-METRIC_NAMES = {
-    "mean": "Mean",
-    "median": "Median",
-    "iqm": "IQM",
-    "optimality_gap": "Optimality gap",
-    "superhuman": "Superhuman",
-}
-SCALE_NAMES = {HUMAN: "human-normalised score", SUCCESS: "success rate", RAW: "raw return"}
 
 
 def number(value: float) -> str:
@@ -69,7 +63,7 @@ def task_label(task: str) -> str:
 
 def per_task(results: Results, literature: Sequence[Literature] = ()) -> Table:
     """Return mean ± std over seeds per task and method, the best mean in bold, normalised where a reference exists."""
-    has_reference = any(group.scale == HUMAN for group in results.groups)
+    has_reference = any(group.scale.referenced for group in results.groups)
     columns = ["Task"]
     for method in results.methods:
         columns += [label(method)] + ([f"{label(method)}, normalised"] if has_reference else [])
@@ -121,7 +115,7 @@ def _per_task_notes(results: Results, literature: bool) -> list[str]:
         "Bold is the largest mean of a row, whatever its spread: it is no test. The standard deviation has n−1 in the "
         "denominator; one run has none."
     ]
-    if any(group.scale == HUMAN for group in results.groups):
+    if any(group.scale.referenced for group in results.groups):
         notes.append("Normalised = (score − random) / (human − random), of the mean over runs.")
     if any(math.isnan(cell.mean) for cell in results.cells.values()):
         notes.append(f"No mean ({DASH}) of runs that differ in unit, setting or budget.")
@@ -132,26 +126,24 @@ def _per_task_notes(results: Results, literature: bool) -> list[str]:
 
 def aggregates(results: Results, group: Group, literature: Sequence[Literature] = ()) -> Table:
     """Return the aggregates with intervals per method, the best of each column in bold."""
-    metrics = list(next(iter(group.aggregates.values())))
-    columns = ["Method", *(METRIC_NAMES[m] for m in metrics), "Runs", "Tasks"]
+    metrics = group.scale.metrics
+    columns = ["Method", *(m.label for m in metrics), "Runs", "Tasks"]
     others = [_literature_row(entry, group, metrics, results.settings.reference) for entry in literature]
     best: dict[str, float] = {}
     for at, m in enumerate(metrics, start=1):
         published = [value for row in others if isinstance(value := row[at].value, float)]
-        best[m] = _best([*(a[m].estimate for a in group.aggregates.values()), *published], m)
+        best[m.name] = _best([*(a[m.name].estimate for a in group.aggregates.values()), *published], m)
     rows: list[list[Entry]] = []
     for method in group.methods:
         found = group.aggregates[method]
         row = [Entry(label(method), label(method))]
         for m in metrics:
-            digits = 0 if m == "superhuman" else 3
-            row.append(Entry(interval_text(found[m], digits), found[m].estimate, is_best(found[m].estimate, best[m])))
-        rows.append([*row, Entry(str(found[metrics[0]].n_runs)), Entry(str(len(group.tasks)))])
+            i = found[m.name]
+            row.append(Entry(interval_text(i, m.digits), i.estimate, is_best(i.estimate, best[m.name])))
+        rows.append([*row, Entry(str(found[metrics[0].name].n_runs)), Entry(str(len(group.tasks)))])
     rules = [len(rows)] if literature else []
-    rows += [_with_best(row, [best[m] for m in metrics]) for row in others]
-    title = (
-        f"Aggregate {SCALE_NAMES[group.scale]} over {count(len(group.tasks), 'task')} at {frames_text(group.frames)}"
-    )
+    rows += [_with_best(row, [best[m.name] for m in metrics]) for row in others]
+    title = f"Aggregate {group.scale.label} over {count(len(group.tasks), 'task')} at {frames_text(group.frames)}"
     notes = [*_aggregate_notes(results, group), *([PROTOCOLS] if literature else [])]
     return Table(f"aggregates_{group.scale}", title, columns, rows, notes, rules)
 
@@ -166,25 +158,25 @@ def _with_best(row: list[Entry], best: Sequence[float]) -> list[Entry]:
     return [name, *bold, *rest[len(best) :]]
 
 
-def _best(estimates: Sequence[float], metric: str) -> float:
+def _best(estimates: Sequence[float], metric: Metric) -> float:
     """Return the best estimate, NaN where all are equal."""
     if all_equal(estimates):
         return math.nan
-    return min(estimates) if metric == "optimality_gap" else max(estimates)
+    return min(estimates) if metric.lower_is_better else max(estimates)
 
 
-def _literature_row(entry: Literature, group: Group, metrics: Sequence[str], reference: str) -> list[Entry]:
+def _literature_row(entry: Literature, group: Group, metrics: Sequence[Metric], reference: str) -> list[Entry]:
     missing = [t for t in group.tasks if t not in entry.means]
     row = [Entry(entry.method.label, entry.method.label)]
     has_runs = all(t in entry.runs for t in group.tasks)
     values = entry.runs if has_runs else {t: [m] for t, m in entry.means.items()}
     n_runs = str(sum(len(entry.runs[t]) for t in group.tasks)) if has_runs else DASH
     for metric in metrics:
-        if missing or (not has_runs and metric in ("iqm", "optimality_gap")):
+        if missing or (not has_runs and metric.pooled):
             row.append(Entry(DASH))
             continue
-        estimate = getattr(stats, metric)(scores.normalised(values, group.tasks, reference))
-        row.append(Entry(f"{estimate:.{0 if metric == 'superhuman' else 3}f}", float(estimate)))
+        estimate = stats.estimate(metric.name, scores.normalised(values, group.tasks, reference))
+        row.append(Entry(fixed(estimate, metric.digits), estimate))
     return [*row, Entry(n_runs), Entry(str(len(group.tasks) - len(missing)))]
 
 
@@ -192,7 +184,7 @@ def _aggregate_notes(results: Results, group: Group) -> list[str]:
     s = results.settings
     notes: list[str] = []
     shown = [(n, i) for found in group.aggregates.values() for n, i in found.items()]
-    reasons = {i.reason for n, i in shown if i.reason and n != "superhuman"}
+    reasons = {i.reason for n, i in shown if i.reason and not METRICS[n].count}
     if any(i.low is not None for _, i in shown):
         notes.append(basis(s.interval, s.level, s.reps, s.seed, len(group.tasks)))
     if reasons:
@@ -228,7 +220,7 @@ def comparisons(results: Results, group: Group) -> Table:
     columns = [
         "Comparison",
         "P(X > Y)",
-        *(f"Δ {METRIC_NAMES[n]}" for n in names),
+        *(f"Δ {METRICS[n].label}" for n in names),
         "W/T/L",
         "Signed-rank p",
         *holm,
@@ -251,11 +243,11 @@ def comparisons(results: Results, group: Group) -> Table:
         "among all methods.",
         family(group.comparisons, group.methods),
     ]
-    if group.scale == RAW:
+    if not group.scale.averaged:
         notes.append(
             "No signed-rank test: it compares the sizes of differences, which raw returns of tasks do not allow."
         )
-    title = f"Comparisons on {count(len(group.tasks), 'task')} ({SCALE_NAMES[group.scale]})"
+    title = f"Comparisons on {count(len(group.tasks), 'task')} ({group.scale.label})"
     return Table(f"comparisons_{group.scale}", title, columns, rows, notes)
 
 

@@ -30,6 +30,7 @@ from analysis.stats.bootstrap import (
     aggregate,
     curve,
     difference,
+    estimate,
     iqm,
     mean,
     median,
@@ -41,7 +42,7 @@ from analysis.stats.bootstrap import (
 )
 from analysis.stats.compare import average_rank, probability_of_improvement, signed_rank_test, win_tie_loss
 from analysis.stats.describe import Description, area_under_curve, describe, student_quantile
-from analysis.stats.metrics import METRICS
+from analysis.stats.metrics import METRICS, Metric
 from analysis.stats.runs import Interval, Runs
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "Curve",
     "Description",
     "Interval",
+    "Metric",
     "Profile",
     "Runs",
     "aggregate",
@@ -59,6 +61,7 @@ __all__ = [
     "curve",
     "describe",
     "difference",
+    "estimate",
     "iqm",
     "mean",
     "median",

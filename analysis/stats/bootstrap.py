@@ -1,28 +1,19 @@
 """Aggregates, their bootstrap intervals, profiles and learning curves of one method's runs."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.stats.intervals import (
-    BOOTSTRAPPED,
-    check_kind,
-    profile_bounds,
-    spread,
-    task_half_width,
-    task_reason,
-    unusable,
-)
-from analysis.stats.metrics import METRICS, Pool, Sample
+from analysis.stats.intervals import check_kind, profile_bounds, spread, task_half_width, task_reason, unusable
+from analysis.stats.metrics import METRICS, Pool, Sample, named, subtracted
 from analysis.stats.resample import Floats, Stream, percentile_bounds, stratified_indices
 from analysis.stats.runs import Interval, Runs, check_bootstrap, no_interval, strata
 from analysis.stats.ties import exact_mean, margin
 
 REPS = 50_000
-DRAWN = {("student", name) for name in BOOTSTRAPPED}
 NO_SPREAD = "no run differs from another"
 
 
@@ -33,25 +24,19 @@ def normalise(scores: ArrayLike, random: float, human: float) -> Floats:
     return (np.asarray(scores, np.float64) - random) / (human - random)
 
 
-def _metric(name: str) -> Callable[[Sample], Floats]:
-    if name not in METRICS:
-        raise ValueError(f"unknown metric '{name}'; there are {', '.join(METRICS)}")
-    return METRICS[name]
-
-
-def _point(name: str, runs: Runs) -> float:
-    arrays = strata(runs)
-    return float(_metric(name)(Pool(arrays).itself())[0])
+def estimate(name: str, runs: Runs) -> float:
+    """Return a statistic of METRICS by its name."""
+    return float(named(name).function(Pool(strata(runs)).itself())[0])
 
 
 def mean(runs: Runs) -> float:
     """Return the mean over tasks of each task's mean over runs."""
-    return _point("mean", runs)
+    return estimate("mean", runs)
 
 
 def median(runs: Runs) -> float:
     """Return the median over tasks of each task's mean over runs."""
-    return _point("median", runs)
+    return estimate("median", runs)
 
 
 def iqm(runs: Runs) -> float:
@@ -59,17 +44,17 @@ def iqm(runs: Runs) -> float:
 
     In ragged data a run counts lcm(sizes)/size times in the pool, so that all tasks have equally many values in it.
     """
-    return _point("iqm", runs)
+    return estimate("iqm", runs)
 
 
 def optimality_gap(runs: Runs) -> float:
     """Return 1 - mean(min(score, 1)): how far runs fall short of 1, a surplus on one task not making up for another."""
-    return _point("optimality_gap", runs)
+    return estimate("optimality_gap", runs)
 
 
 def superhuman(runs: Runs) -> int:
     """Return the number of tasks whose mean over runs exceeds 1."""
-    return int(_point("superhuman", runs))
+    return int(estimate("superhuman", runs))
 
 
 def replicates(runs: Runs, metrics: Sequence[str], reps: int = REPS, seed: int = 0, key: int = 0) -> dict[str, Floats]:
@@ -80,7 +65,7 @@ def replicates(runs: Runs, metrics: Sequence[str], reps: int = REPS, seed: int =
     check_bootstrap(reps)
     arrays = strata(runs)
     parts: dict[str, list[Floats]] = {name: [] for name in metrics}
-    functions = {name: _metric(name) for name in metrics}
+    functions = {name: named(name).function for name in metrics}
     pool = Pool(arrays)
     for indices in stratified_indices(pool.sizes, reps, Stream(seed, key)):
         sample = Sample(pool, indices)
@@ -91,34 +76,39 @@ def replicates(runs: Runs, metrics: Sequence[str], reps: int = REPS, seed: int =
 
 def aggregate(
     runs: Runs,
-    metrics: Sequence[str] = tuple(METRICS),
+    metrics: Sequence[str] | None = None,
     *,
     reps: int = REPS,
     seed: int = 0,
     level: float = 0.95,
     interval: str = "student",
 ) -> dict[str, Interval]:
-    """Return each metric's estimate with its interval, of one of the KINDS of analysis/stats/intervals.py."""
+    """Return the estimate with its interval of each metric, or of all: of a KIND of analysis/stats/intervals.py."""
     arrays = strata(runs)
-    points = {name: _point(name, arrays) for name in metrics}
+    points = {name: estimate(name, arrays) for name in (METRICS if metrics is None else metrics)}
     return _intervals([arrays], points, reps, seed, level, interval)
 
 
 def difference(
     x: Runs,
     y: Runs,
-    metrics: Sequence[str] = ("mean", "median", "iqm", "optimality_gap"),
+    metrics: Sequence[str] | None = None,
     *,
     reps: int = REPS,
     seed: int = 0,
     level: float = 0.95,
     interval: str = "student",
 ) -> dict[str, Interval]:
-    """Return metric(x) - metric(y) with intervals, the runs of x and of y drawn independently (tasks together)."""
+    """Return metric(x) - metric(y) with intervals, the runs of x and of y drawn independently (tasks together).
+
+    Without `metrics`, of all but counts.
+    """
     first, second = strata(x), strata(y)
     if len(first) != len(second):
         raise ValueError(f"methods must be compared on the same tasks, not on {len(first)} and {len(second)}")
-    points = {name: _point(name, first) - _point(name, second) for name in metrics}
+    points = {
+        name: estimate(name, first) - estimate(name, second) for name in (subtracted() if metrics is None else metrics)
+    }
     return _intervals([first, second], points, reps, seed, level, interval)
 
 
@@ -129,7 +119,9 @@ def _intervals(
     check_kind(kind)
     check_bootstrap(reps, seed, level)
     reasons = {name: _reason(name, groups, kind) for name in points}
-    needed = [n for n in points if not reasons[n] and (kind == "percentile" or (kind, n) in DRAWN)]
+    needed = [
+        n for n in points if not reasons[n] and (kind == "percentile" or (kind == "student" and named(n).bootstrap))
+    ]
     drawn = [replicates(arrays, needed, reps, seed, key) if needed else {} for key, arrays in enumerate(groups)]
     n_runs, n_tasks = sum(len(array) for arrays in groups for array in arrays), len(groups[0])
     found: dict[str, Interval] = {}
@@ -146,8 +138,8 @@ def _intervals(
 def _reason(name: str, groups: Sequence[Sequence[Floats]], kind: str) -> str:
     if kind == "percentile":
         return no_interval([array for arrays in groups for array in arrays])
-    if kind == "tasks" and name != "superhuman":
-        return task_reason(len(groups[0]))
+    if kind == "tasks" and not named(name).count:
+        return task_reason(len(groups[0]), named(name))
     return next((reason for arrays in groups if (reason := unusable(name, arrays))), "")
 
 

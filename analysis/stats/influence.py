@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis import stats
-from analysis.stats.intervals import BOOTSTRAPPED, spread, t_quantile, unusable
+from analysis.stats.intervals import spread, t_quantile, unusable
+from analysis.stats.metrics import named
 from analysis.stats.resample import Floats
 from analysis.stats.ties import signs
 
-MOVED = ("mean", "median", "iqm")
 POWER = 0.8
 MOST_SEEDS = 1000
 
@@ -23,15 +23,14 @@ class Without:
 
 
 def leave_one_out(
-    tasks: Sequence[str], x: Sequence[Floats], y: Sequence[Floats], improvement: Floats, averaged: bool
+    tasks: Sequence[str], x: Sequence[Floats], y: Sequence[Floats], improvement: Floats, metrics: Sequence[str]
 ) -> list[Without]:
-    """Return the comparison with all tasks, then, of several, without each; differences only of `averaged` scores."""
+    """Return the comparison with all tasks, then, of several, without each: differences of `metrics`, P(X > Y)."""
     found: list[Without] = []
     for left in (None, *(range(len(tasks)) if len(tasks) > 1 else ())):
         kept = [k for k in range(len(tasks)) if k != left]
         first, second = [x[k] for k in kept], [y[k] for k in kept]
-        names = MOVED if averaged else ()
-        values = {name: float(getattr(stats, name)(first) - getattr(stats, name)(second)) for name in names}
+        values = {name: stats.estimate(name, first) - stats.estimate(name, second) for name in metrics}
         values["improvement"] = math.fsum(improvement[k] for k in kept) / len(kept)
         found.append(Without("" if left is None else tasks[left], values))
     return found
@@ -66,16 +65,16 @@ class Design:
     needed: int | None
 
 
-def designs(x: Sequence[Floats], y: Sequence[Floats], reps: int, seed: int) -> list[Design]:
-    """Return what the runs' spread says of mean and IQM; nothing where it says nothing."""
+def designs(x: Sequence[Floats], y: Sequence[Floats], metrics: Sequence[str], reps: int, seed: int) -> list[Design]:
+    """Return what the runs' spread says of those metrics to which each run adds its part; nothing where it cannot."""
     found: list[Design] = []
     runs = [len(a) for a in (*x, *y)]
     per_task = len(runs) / sum(1 / n for n in runs)  # their harmonic mean: variances go with 1/n
-    for metric in ("mean", "iqm"):
-        if unusable(metric, x) or unusable(metric, y):
+    for metric in metrics:
+        if named(metric).influence is None or unusable(metric, x) or unusable(metric, y):
             continue
         drawn = [
-            stats.replicates(side, [metric], reps, seed, key)[metric] if metric in BOOTSTRAPPED else None
+            stats.replicates(side, [metric], reps, seed, key)[metric] if named(metric).bootstrap else None
             for key, side in enumerate((x, y))
         ]
         spreads = [one for side, d in zip((x, y), drawn, strict=True) if (one := spread(metric, side, d))]
@@ -83,7 +82,7 @@ def designs(x: Sequence[Floats], y: Sequence[Floats], reps: int, seed: int) -> l
             continue
         both = sum(spreads[1:], spreads[0])
         error, freedom = math.sqrt(both.variance), both.linear**2 / both.wobble
-        observed = float(getattr(stats, metric)(x) - getattr(stats, metric)(y))
+        observed = stats.estimate(metric, x) - stats.estimate(metric, y)
         needed = _needed(observed, error, freedom, per_task)
         found.append(Design(metric, observed, error, per_task, _margin(freedom) * error, needed))
     return found

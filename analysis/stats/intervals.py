@@ -20,15 +20,14 @@ from statistics import NormalDist
 
 import numpy as np
 
-from analysis.stats.metrics import Pool
+from analysis.stats.metrics import METRICS, Metric, Pool, Sample, named, of_each_run
 from analysis.stats.resample import Floats, Stream, stratified_indices
 from analysis.stats.ties import exact_mean
 
 KINDS = ("student", "percentile", "tasks")
 LEAST_FREEDOM = 4  # below it not even intervals of normal scores would be of use, and others cover far too seldom
-LEAST_MEDIAN = 3  # runs per task: the median's interval has n-1 degrees of freedom
+LEAST_ALONE = 3  # runs per task, where the interval has the degrees of freedom of one: n-1
 NORMAL_FROM = 20_000  # degrees of freedom from which Student's quantile is the normal one to four digits
-BOOTSTRAPPED = ("median", "iqm")
 
 
 def basis(kind: str, level: float, reps: int, seed: int, tasks: int) -> str:
@@ -46,8 +45,10 @@ def basis(kind: str, level: float, reps: int, seed: int, tasks: int) -> str:
             f"Intervals: {level:.0%} Student intervals over tasks, each of which is one draw whatever its runs: what "
             "other tasks of the same kind would show, if these were drawn at random from them."
         )
+    labels = [m.label for m in METRICS.values() if m.bootstrap and not m.count]
+    drawn = " and ".join([", ".join(labels[:-1]), labels[-1]] if labels[1:] else labels)
     return (
-        f"Intervals: {level:.0%} Student intervals of runs within tasks (IQM and median with standard errors of {reps} "
+        f"Intervals: {level:.0%} Student intervals of runs within tasks ({drawn} with standard errors of {reps} "
         f"bootstrap samples, seed {seed}; P(X > Y) and profiles Wilson's). From 5 tasks × 3 seeds on they held the "
         "truth in 86 to 100 of 100 simulations, on fewer tasks of bimodal scores in as few as 49 (analysis/README.md). "
         f"{here}"
@@ -95,43 +96,24 @@ def unusable(metric: str, arrays: Sequence[Floats]) -> str:
     single = sum(len(array) < 2 for array in arrays)
     if single:
         return "one seed" if single == tasks else f"{single} of {tasks} tasks with one seed"
-    if metric == "superhuman":
-        return "a count of tasks (superhuman)"
+    row = named(metric)
+    if row.count:
+        return f"a count of tasks ({row.name})"
     if runs - tasks < LEAST_FREEDOM:
         return f"{runs} runs of {tasks} task{'s' if tasks > 1 else ''}"
-    if metric == "median" and min(map(len, arrays)) < LEAST_MEDIAN:
-        return "two seeds of a task (median)"
+    if row.influence is None and min(map(len, arrays)) < LEAST_ALONE:
+        return f"two seeds of a task ({row.name})"
     return ""
-
-
-def parts(metric: str, arrays: Sequence[Floats]) -> tuple[list[Floats], list[float]]:
-    """Return what each run adds to a metric, to first order, and each task's degrees of freedom.
-
-    The variance of the metric is that of the mean over tasks of means over these runs. Runs that the IQM cuts move it
-    only by where it cuts: they are winsorised, and no degree of freedom.
-    """
-    freedom = [float(len(array) - 1) for array in arrays]
-    if metric == "optimality_gap":
-        return [-np.minimum(array, 1.0) for array in arrays], freedom
-    if metric != "iqm":
-        return list(arrays), freedom
-    pool = Pool(arrays)
-    upper = np.cumsum(pool.multiplicities[pool.order])
-    total = int(upper[-1])
-    cut = total // 4
-    low, high = (pool.ordered[np.searchsorted(upper, place, side="right")] for place in (cut, total - cut - 1))
-    freedom = [
-        max(1.0, f - float(((array < low) | (array > high)).sum())) for array, f in zip(arrays, freedom, strict=True)
-    ]
-    return [np.clip(array, low, high) * (total / (total - 2 * cut)) for array in arrays], freedom
 
 
 def spread(metric: str, arrays: Sequence[Floats], drawn: Floats | None) -> Spread | None:
     """Return a metric's spread over the runs of its tasks, None where no run differs from another.
 
-    `drawn` are bootstrap replicates of the metric, which those in BOOTSTRAPPED need.
+    `drawn` are bootstrap replicates of the metric, which those that are bootstrapped need. The variance of the others
+    is that of the mean over tasks of means over what each run adds.
     """
-    pieces, freedom = parts(metric, arrays)
+    row = named(metric)
+    pieces, freedom = (row.influence or of_each_run)(arrays)
     sizes = np.array([len(piece) for piece in pieces], np.float64)
     terms = np.array([piece.var(ddof=1) for piece in pieces]) / sizes / len(pieces) ** 2
     linear, wobble = math.fsum(terms), math.fsum(terms**2 / np.array(freedom))
@@ -141,7 +123,7 @@ def spread(metric: str, arrays: Sequence[Floats], drawn: Floats | None) -> Sprea
     raw = float(drawn.var())
     if raw <= (1e-12 * float(np.abs(drawn).max())) ** 2:
         return None
-    if metric == "median" or not linear > 0:
+    if row.influence is None or not linear > 0:
         variance = raw * least / (least - 1)
         return Spread(variance, variance, variance**2 / (least - 1))
     # The bootstrap draws from n runs as if they were all there are: its variance lacks n/(n-1), task by task.
@@ -202,8 +184,10 @@ def over_tasks(values: Floats, level: float) -> float | None:
     return t_quantile(level, len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
 
 
-def task_reason(tasks: int) -> str:
-    """Return why so many tasks give no interval over tasks, "" if they do."""
+def task_reason(tasks: int, row: Metric | None = None) -> str:
+    """Return why so many tasks give no interval (of a metric) over tasks, "" if they do."""
+    if row and row.influence is None and row.pooled:
+        return f"what a task adds is not known ({row.name})"
     return f"fewer than {LEAST_FREEDOM + 1} tasks" if tasks - 1 < LEAST_FREEDOM else ""
 
 
@@ -211,16 +195,17 @@ def task_half_width(
     metric: str, groups: Sequence[Sequence[Floats]], reps: int, seed: int, level: float
 ) -> float | None:
     """Return half the width of a metric's interval over tasks, of one method or of the difference of two."""
-    tasks = len(groups[0])
-    if metric == "median":
-        means = [np.array([exact_mean(array) for array in arrays]) for arrays in groups]
-        medians = [
-            [np.median(one[indices], axis=1) for indices in stratified_indices([tasks], reps, Stream(seed, 2))]
-            for one in means  # the same tasks are drawn for both
-        ]
-        error = float(_less([np.concatenate(one) for one in medians]).std()) * math.sqrt(tasks / (tasks - 1))
-        return t_quantile(level, tasks - 1) * error if error > 0 else None
-    return over_tasks(_less([np.array([exact_mean(p) for p in parts(metric, arrays)[0]]) for arrays in groups]), level)
+    tasks, row = len(groups[0]), named(metric)
+    if row.influence is not None:
+        added = [row.influence(arrays)[0] for arrays in groups]
+        return over_tasks(_less([np.array([exact_mean(part) for part in parts]) for parts in added]), level)
+    pools = [Pool([np.array([exact_mean(array)]) for array in arrays]) for arrays in groups]
+    values = [
+        np.concatenate([row.function(Sample(pool, i)) for i in stratified_indices([tasks], reps, Stream(seed, 2))])
+        for pool in pools  # the same tasks are drawn for both
+    ]
+    error = float(_less(values).std()) * math.sqrt(tasks / (tasks - 1))
+    return t_quantile(level, tasks - 1) * error if error > 0 else None
 
 
 def _less(values: Sequence[Floats]) -> Floats:

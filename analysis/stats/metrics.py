@@ -1,7 +1,8 @@
-"""Aggregates of many bootstrap samples at once: what the statistics compute in bulk."""
+"""The statistics, one row of METRICS each: what they compute of many bootstrap samples at once, and what they are."""
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +12,9 @@ from analysis.stats.resample import Floats, Indices
 from analysis.stats.ties import TOLERANCE
 
 EXACT_BELOW = 2**62  # sums of counts beyond it would overflow
+
+# What each run adds to a statistic to first order, and each task's degrees of freedom.
+Influence = tuple[list[Floats], list[float]]
 
 
 class Pool:
@@ -129,10 +133,85 @@ def superhuman(sample: Sample) -> Floats:
     return (sample.task_means > 1.0 + TOLERANCE).sum(axis=1).astype(np.float64)
 
 
-METRICS: dict[str, Callable[[Sample], Floats]] = {
-    "mean": mean,
-    "median": median,
-    "iqm": iqm,
-    "optimality_gap": optimality_gap,
-    "superhuman": superhuman,
-}
+def of_each_run(arrays: Sequence[Floats]) -> Influence:
+    """Return the runs themselves, as the mean takes them."""
+    return list(arrays), [float(len(array) - 1) for array in arrays]
+
+
+def of_capped_runs(arrays: Sequence[Floats]) -> Influence:
+    """Return what each run adds to the optimality gap: nothing beyond 1."""
+    return [-np.minimum(array, 1.0) for array in arrays], of_each_run(arrays)[1]
+
+
+def of_kept_runs(arrays: Sequence[Floats]) -> Influence:
+    """Return what each run adds to the IQM.
+
+    Runs that it cuts move it only by where it cuts: they are winsorised, and no degree of freedom.
+    """
+    pool = Pool(arrays)
+    upper = np.cumsum(pool.multiplicities[pool.order])
+    total = int(upper[-1])
+    cut = total // 4
+    low, high = (pool.ordered[np.searchsorted(upper, place, side="right")] for place in (cut, total - cut - 1))
+    freedom = [max(1.0, len(array) - 1 - float(((array < low) | (array > high)).sum())) for array in arrays]
+    return [np.clip(array, low, high) * (total / (total - 2 * cut)) for array in arrays], freedom
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A statistic of a method's runs, and all that intervals, tables, figures and files know of it.
+
+    `function` gives its value for each sample [reps]. `influence` says what each run adds to it; without one its
+    interval is the bootstrap's, with the degrees of freedom of a single task. With `bootstrap` False the standard error
+    follows from the influence alone. `pooled` ones are of single runs and cannot be told from the tasks' means;
+    `referenced` ones mean something only where 1 is a reference score. A `count` of tasks has neither interval nor
+    difference. No value lies below `least`.
+    """
+
+    name: str
+    label: str
+    function: Callable[[Sample], Floats]
+    influence: Callable[[Sequence[Floats]], Influence] | None = None
+    bootstrap: bool = True
+    pooled: bool = False
+    referenced: bool = False
+    count: bool = False
+    lower_is_better: bool = False
+    least: float = -math.inf
+
+    @property
+    def digits(self) -> int:
+        """Return how many decimals are shown."""
+        return 0 if self.count else 3
+
+    @property
+    def arrow(self) -> str:
+        """Return the sign of its better direction."""
+        return "↓" if self.lower_is_better else "↑"
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("mean", "Mean", mean, of_each_run, bootstrap=False),
+        Metric("median", "Median", median),
+        Metric("iqm", "IQM", iqm, of_kept_runs, pooled=True),
+        Metric(
+            "optimality_gap", "Optimality gap", optimality_gap, of_capped_runs, bootstrap=False, pooled=True,
+            referenced=True, lower_is_better=True, least=0.0,
+        ),
+        Metric("superhuman", "Superhuman", superhuman, referenced=True, count=True),
+    )
+}  # fmt: skip
+
+
+def named(name: str) -> Metric:
+    """Return the row of a statistic; ValueError for an unknown name."""
+    if name not in METRICS:
+        raise ValueError(f"unknown metric '{name}'; there are {', '.join(METRICS)}")
+    return METRICS[name]
+
+
+def subtracted() -> list[str]:
+    """Return the statistics that two methods may differ by."""
+    return [name for name, metric in METRICS.items() if not metric.count]

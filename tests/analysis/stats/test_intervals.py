@@ -11,6 +11,7 @@ from analysis.data import scores
 from analysis.findings.results import Settings, compute
 from analysis.output import tables
 from analysis.stats import intervals
+from analysis.stats.metrics import of_kept_runs
 
 RNG = np.random.default_rng(3)
 NAMES = ("mean", "median", "iqm", "optimality_gap")
@@ -45,7 +46,7 @@ def test_over_tasks_the_variance_is_that_of_the_mean_and_the_freedom_satterthwai
 
 def test_of_one_task_the_iqm_has_the_trimmed_means_degrees_of_freedom() -> None:
     x = RNG.normal(size=12)
-    pieces, freedom = intervals.parts("iqm", [x])
+    pieces, freedom = of_kept_runs([x])
     low, high = np.sort(x)[3], np.sort(x)[8]
     np.testing.assert_allclose(pieces[0], np.clip(x, low, high) * 2)
     assert freedom == [5.0]  # h - 1 of the h = 6 runs that are kept
@@ -53,7 +54,7 @@ def test_of_one_task_the_iqm_has_the_trimmed_means_degrees_of_freedom() -> None:
 
 def test_parts_are_the_influence_of_single_runs_on_the_iqm() -> None:
     runs = [np.sort(RNG.normal(size=n)) for n in (40, 60, 80)]
-    pieces, _ = intervals.parts("iqm", runs)
+    pieces, _ = of_kept_runs(runs)
     base, step = stats.iqm(runs), 1e-6
     for task in range(3):
         for run in (len(runs[task]) // 2, 0, -1):

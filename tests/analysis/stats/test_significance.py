@@ -87,7 +87,7 @@ def test_seeds_needed_find_the_difference_with_the_power_promised() -> None:
     rng = np.random.default_rng(2)
     truth = [1.0, 2.0, 1.5, 3.0]
     many = [[rng.normal(m, 1, 400) for m in truth], [rng.normal(m - 0.5, 1, 400) for m in truth]]
-    design = influence.designs(*many, reps=300, seed=0)[0]
+    design = influence.designs(many[0], many[1], ["mean"], reps=300, seed=0)[0]
     assert design.metric == "mean" and design.error == pytest.approx(math.sqrt(2 / 400 / 4), rel=0.05)
     shift = design.observed
     normal = 2 * (1.95996 + 0.84162) ** 2 / (4 * shift**2)  # runs of each task, a bit more by Student's quantile
@@ -132,7 +132,7 @@ def test_areas_are_means_along_training() -> None:
     results = compute(runs_of(2), Settings(reps=200))
     runs = [r for r in results.runs if r.method == "m1"]
     areas = [[float(r.scores.mean()) for r in runs if r.task == t] for t in results.tasks]
-    assert results.groups[0].areas["m1"].estimate == pytest.approx(stats.iqm(areas))
+    assert results.groups[0].areas["m1"]["iqm"].estimate == pytest.approx(stats.iqm(areas))
 
 
 def test_one_task_alone_is_compared_without_leaving_it_out() -> None:
