@@ -248,6 +248,8 @@ def _bare(evidence: Evidence, life: Life | None) -> Diagnosis:
         return Diagnosis(Reason.LOST, _why_left(evidence) or "its job ended before it began this run")
     if not evidence.began and (job is None or job.phase is not Phase.UNKNOWN):
         last = [line.strip() for line in evidence.job_log.splitlines() if line.strip()]
+        if job is None and not last:  # a Python that fails by itself leaves words, a process that is killed does not
+            return Diagnosis(Reason.LOST, "its job ended before it said a word; nothing says why")
         exit_text = f" (exit code {end.code})" if end and end.code else ""
         return Diagnosis(
             Reason.NOT_STARTED,

@@ -221,6 +221,14 @@ def test_a_silent_end_on_a_full_disk_is_told_by_the_disk() -> None:
     assert diagnose(Evidence(exit_code=1, disk_full=True, stderr=crash("{}[1]"))).reason is Reason.CODE_ERROR
 
 
+def test_a_local_job_that_vanished_before_it_said_a_word_goes_on() -> None:
+    """The pool's controller ends with 0 whatever became of its worker; a Python that fails by itself leaves words."""
+    silent = diagnose(Evidence(began=False, exit_code=0))
+    assert (silent.reason, silent.retry) == (Reason.LOST, Retry.AS_IS)
+    failed = diagnose(Evidence(began=False, exit_code=0, job_log="No module named submitit"))
+    assert (failed.reason, failed.retry) == (Reason.NOT_STARTED, Retry.STOP)
+
+
 def test_local_processes_are_diagnosed_without_slurm() -> None:
     assert diagnose(Evidence(exit_code=-9)).message == "killed by SIGKILL; nothing says by whom"
     assert diagnose(Evidence(exit_code=3)).reason is Reason.CODE_ERROR
