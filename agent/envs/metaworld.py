@@ -67,12 +67,6 @@ class Simulator:
         """The simulator's `MjData`."""
         return self._env.data
 
-    @property
-    def goal_bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper bounds of the vector of goal and object positions."""
-        space = self._env._random_reset_space
-        return space.low, space.high
-
     def reset(self, goal: np.ndarray | None = None) -> np.ndarray:
         """Begin an episode with the goal and object positions given, or drawn; return the observation [39]."""
         self._env._freeze_rand_vec = goal is not None
@@ -84,11 +78,6 @@ class Simulator:
         """Return the observation [39], the reward, and 1.0 when the task is solved in this state, else 0.0."""
         observation, reward, _, _, info = self._env.step(action)
         return observation, float(reward), float(info["success"])
-
-    @property
-    def goal(self) -> np.ndarray:
-        """The vector of goal and object positions of this episode."""
-        return self._env._last_rand_vec
 
     def settle(self) -> None:
         """Recompute everything that is drawn from the present positions, without touching what follows.

@@ -73,11 +73,6 @@ class VectorEnv:
     def __len__(self) -> int:
         return len(self._ended)
 
-    @property
-    def pids(self) -> list[int]:
-        """Return the process ids of the workers."""
-        return [lane.pid for lane in self._lanes if isinstance(lane, WorkerLane)]
-
     def holds(self, lane: object) -> bool:
         """Return whether a lane is one of this vector's."""
         return any(lane is mine for mine in self._lanes)

@@ -1,6 +1,5 @@
 """Behaviour learned in imagination: trajectories, lambda-returns, and the losses of actor and critic."""
 
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -42,10 +41,6 @@ class DiscreteActor(eqx.Module):
         """Return a one-hot action."""
         return self(features, dot).sample(noise, sampler)
 
-    def entropy_bounds(self) -> tuple[float, float]:
-        """Smallest and largest entropy of an action."""
-        return 0.0, math.log(self.out.bias.shape[-1])
-
 
 class ContinuousActor(eqx.Module):
     """A normal policy: mean within ±1, deviation between `minstd` and `maxstd`."""
@@ -68,12 +63,6 @@ class ContinuousActor(eqx.Module):
     def act(self, features: Inputs, noise: Array, sampler: Sampler, dot: Dot = dot) -> Float[Array, "*batch action"]:
         """Return an action; its gradient reaches mean and deviation."""
         return self(features, dot).sample(noise)
-
-    def entropy_bounds(self) -> tuple[float, float]:
-        """Entropies at the smallest and largest deviation."""
-        unit = 0.5 * math.log(2 * math.pi * math.e)
-        size = self.out.bias.shape[-1]
-        return size * (unit + math.log(self.minstd)), size * (unit + math.log(self.maxstd))
 
 
 Actor = DiscreteActor | ContinuousActor

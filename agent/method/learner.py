@@ -1,4 +1,4 @@
-"""One run's learning state, the pure update of it, and the policy; `vmap` over runs happens here and nowhere else."""
+"""One run's learning state, the pure update of it, and the policy; `run/programs.py` maps them over a pack."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -20,8 +20,6 @@ from agent.nn.layers import in_compute_dtype
 from agent.spec import EnvSpec
 from agent.weighting import base as weighting
 from agent.weighting.base import Weighting
-
-Metrics = dict[str, Float[Array, ""]]
 
 
 class TrainState(NamedTuple):
@@ -220,25 +218,20 @@ def critic_gradient(
     return jax.value_and_grad(loss, has_aux=True)(state.critic)
 
 
-TrainFunction = Callable[[TrainState, Batch, Carry], Update]
-
-
 def make_train_step(
-    config: Config, *, pack: int = 1, metrics: bool = False, sampler: Sampler = DRAW, donate: bool = True
-) -> TrainFunction:
-    """Return the compiled update. With `pack` > 1 every argument has a leading axis of that many runs.
+    config: Config, *, metrics: bool = False, sampler: Sampler = DRAW, donate: bool = True
+) -> Callable[[TrainState, Batch, Carry], Update]:
+    """Return the compiled update of one run, for use from Python; `run/programs.py` compiles those of the loop.
 
     Its methods are the configuration's and the paper's pair. The state and the carry given to it are consumed
     (`donate`).
     """
+    weightings = weighting.together([config.method])
 
     def step(state: TrainState, batch: Batch, carry: Carry) -> Update:
         return train_step(state, batch, carry, config=config, weightings=weightings, sampler=sampler, metrics=metrics)
 
-    weightings = weighting.together([config.method])
-
-    function = step if pack == 1 else jax.vmap(step)
-    return jax.jit(function, donate_argnums=(0, 2) if donate else ())
+    return jax.jit(step, donate_argnums=(0, 2) if donate else ())
 
 
 def policy_params(state: TrainState) -> PolicyParams:
@@ -271,34 +264,7 @@ def policy(
     return action, Carry(latent, action)
 
 
-PolicyFunction = Callable[[PolicyParams, Mapping[str, Array], Carry, PRNGKeyArray], tuple[Array, Carry]]
-
-
-def make_policy(config: Config, *, pack: int = 1, sampler: Sampler = DRAW) -> PolicyFunction:
-    """Return the compiled policy. With `pack` > 1 every argument has a leading axis of that many runs."""
-
-    def act(params: PolicyParams, obs: Mapping[str, Array], carry: Carry, key: PRNGKeyArray) -> tuple[Array, Carry]:
-        return policy(params, obs, carry, key, config=config, sampler=sampler)
-
-    return jax.jit(act if pack == 1 else jax.vmap(act))
-
-
 def initial_policy_carry(params: PolicyParams, envs: int) -> Carry:
     """Return the carry of environments that have not acted yet; `is_first` would make the same of any carry."""
     action = params.actor.out.bias.shape[-1]
     return Carry(params.rssm.initial(envs), jnp.zeros((envs, action)))
-
-
-def count_parameters(tree: Any) -> int:
-    """Return how many numbers a module holds."""
-    return sum(leaf.size for leaf in jax.tree.leaves(tree))
-
-
-def stack_states(states: list[TrainState]) -> TrainState:
-    """Return runs of one task as a pack: every array gets a leading axis of runs."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-
-
-def unstack_state(states: TrainState, index: int) -> TrainState:
-    """Return one run of a pack."""
-    return jax.tree.map(lambda leaf: leaf[index], states)

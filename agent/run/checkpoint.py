@@ -155,16 +155,6 @@ def find(folder: Path, run: dict[str, Any], final: int) -> Found | None:
     )
 
 
-def load(folder: Path) -> tuple[Arrays, Index] | None:
-    """Return the latest checkpoint's arrays and index, None when there is none; RecordError when it is damaged."""
-    if not (folder / INDEX).exists():
-        return None
-    index = read_sealed(folder / INDEX)
-    _check_keys(folder, INDEX, index)
-    verify(folder, index["state"])
-    return read_arrays(folder, index["state"]), index
-
-
 def load_chunks(folder: Path, index: Index) -> list[tuple[int, Arrays]]:
     """Return the replay chunks of a checkpoint that `find` has verified, each with the round it begins with."""
     return [(entry["first"], read_arrays(folder, entry)) for entry in index["chunks"]]

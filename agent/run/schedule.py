@@ -57,11 +57,6 @@ def round_steps(target: int, env_amount: int) -> int:
     return math.ceil(target / env_amount) * env_amount
 
 
-def windows(transitions: int, env_amount: int, length: int) -> int:
-    """Return how many replay windows the round-robin stream of `transitions` has completed."""
-    return max(0, transitions - env_amount * (length - 1))
-
-
 def prefill_steps(config: Config) -> int:
     """Return the environment steps of random play: whole blocks until the replay holds enough windows."""
     amount, block = config.env.amount, round_steps(config.run.block, config.env.amount)
@@ -75,10 +70,3 @@ def final_step(config: Config) -> int:
     block = round_steps(config.run.block, config.env.amount)
     start = prefill_steps(config)
     return start + max(0, math.ceil((config.run.steps - start) / block)) * block
-
-
-def evaluation_steps(config: Config) -> list[int]:
-    """Return the environment steps at which a run evaluates, in order."""
-    every = Every(config.run.eval_every, config.run.eval_initial)
-    block = round_steps(config.run.block, config.env.amount)
-    return [step for step in range(prefill_steps(config), config.run.steps, block) if every.due(step)]

@@ -7,6 +7,7 @@ import numpy as np
 from agent.contract import files
 from agent.contract.config import make_config
 from agent.contract.run_folder import RunDir
+from agent.contract.sealed import read_arrays, read_sealed
 from agent.run import checkpoint
 from agent.run.loop import Loop
 from agent.run.member import Member
@@ -38,9 +39,8 @@ def train(programs, folder, configs, *, stop_at=None, on_device=True):
 
 
 def state_of(member):
-    saved = checkpoint.load(member.run.checkpoint)
-    assert saved is not None
-    return saved
+    index = read_sealed(member.run.checkpoint / checkpoint.INDEX)
+    return read_arrays(member.run.checkpoint, index["state"]), index
 
 
 def same_arrays(member, expected):

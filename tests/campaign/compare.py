@@ -8,6 +8,7 @@ import numpy as np
 
 from agent.contract import files
 from agent.contract.run_folder import RunDir
+from agent.contract.sealed import read_arrays, read_sealed
 from agent.run import checkpoint
 
 # What depends on how often and how fast a run was worked on, not on what it computed: times and what they shape.
@@ -38,10 +39,8 @@ def _arrays(run: RunDir, whole: RunDir) -> list[tuple[str, str]]:
 
 
 def _saved(run: RunDir) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    saved = checkpoint.load(run.checkpoint)
-    if saved is None:
-        raise files.RecordError(f"{run.checkpoint}: a complete run without its last checkpoint")
-    return saved
+    index = read_sealed(run.checkpoint / checkpoint.INDEX)
+    return read_arrays(run.checkpoint, index["state"]), index
 
 
 def _values(run: RunDir) -> dict[str, Any]:

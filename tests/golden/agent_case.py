@@ -1,6 +1,8 @@
 """One case of a golden agent folder against the production learner: forward values, losses, gradients, updates."""
 
+import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,15 @@ def below(arrays: Arrays, prefix: str) -> dict[str, np.ndarray]:
 def latent_of(arrays: Arrays, prefix: str) -> Latent:
     """Return the state stored below a prefix."""
     return Latent(*(jnp.asarray(arrays[f"{prefix}/{key}"]) for key in Latent._fields))
+
+
+def entropy_bounds(actor: behavior.Actor) -> tuple[float, float]:
+    """Return the smallest and the largest entropy of an action."""
+    size = actor.out.bias.shape[-1]
+    if isinstance(actor, behavior.DiscreteActor):
+        return 0.0, math.log(size)
+    unit = 0.5 * math.log(2 * math.pi * math.e)
+    return size * (unit + math.log(actor.minstd)), size * (unit + math.log(actor.maxstd))
 
 
 def named(prefix: str, latent: Latent) -> Values:
@@ -155,12 +166,12 @@ class CaseCheck:
         out |= {"critic/logits": critic.logits, "critic/mean": critic.mean()}
         out["slow/mean"] = self.state.slow(features).mean()
         policy = self.state.actor(features)
-        low, high = self.state.actor.entropy_bounds()
+        low, high = entropy_bounds(self.state.actor)
         out |= {"actor/entropy": policy.entropy(), "actor/minent": np.float32(low), "actor/maxent": np.float32(high)}
         return out | {f"actor/{name}": value for name, value in policy._asdict().items()}
 
     def _policy(self) -> Values:
-        act = learner.make_policy(self.case.config, sampler=Determined())
+        act = jax.jit(partial(learner.policy, config=self.case.config, sampler=Determined()))
         params, batch = learner.policy_params(self.state), self.batches[0]
         rows, steps = batch["is_first"].shape
         carry, out = learner.initial_policy_carry(params, rows), {}

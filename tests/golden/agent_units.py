@@ -29,7 +29,7 @@ from agent.nn.distributions import (
 )
 from agent.nn.layers import MLP, Conv, ConvTranspose, Dense, Linear, Norm
 from agent.weighting.base import weighted
-from tests.golden.agent_case import FORWARD, GRADIENT, below, read
+from tests.golden.agent_case import FORWARD, GRADIENT, below, entropy_bounds, read
 from tests.golden.convert import Arrays, Determined
 from tests.golden.report import FileReport
 
@@ -119,7 +119,7 @@ def normal(a: Arrays) -> Values:
     )  # fmt: skip
     actor = put(actor, a, "d/")
     policy: Normal = actor(jnp.asarray(a["x"]))
-    low, high = actor.entropy_bounds()
+    low, high = entropy_bounds(actor)
     return {"mean": policy.mean, "std": policy.std, "entropy": policy.entropy(), "minent": low, "maxent": high,
             "log_prob": policy.log_prob(jnp.asarray(a["action"]))}  # fmt: skip
 
@@ -129,7 +129,7 @@ def categorical(a: Arrays) -> Values:
     actor = DiscreteActor(MLP(inputs, inputs, 0, key=KEY), Linear(inputs, outputs, key=KEY), Config().actor.unimix)
     actor = put(actor, a, "e/")
     policy = actor(jnp.asarray(a["x"]))
-    low, high = actor.entropy_bounds()
+    low, high = entropy_bounds(actor)
     return {"logits": policy.logits, "entropy": policy.entropy(), "minent": low, "maxent": high,
             "log_prob": policy.log_prob(jnp.asarray(a["action"]))}  # fmt: skip
 

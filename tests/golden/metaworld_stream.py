@@ -112,7 +112,8 @@ def play(simulator: Simulator, episodes: list[tuple[np.ndarray, np.ndarray]]) ->
 def compare(report: FileReport, stream: MetaworldStream, make: Callable[[str, int], Simulator] = Simulator) -> None:
     """Compare everything a stream holds: numbers to 1e-6, success exactly."""
     simulator = make(stream.task, stream.seed)
-    low, high = simulator.goal_bounds
+    space = simulator._env._random_reset_space  # of the vector of goal and object positions
+    low, high = space.low, space.high
     goals = np.random.RandomState(2000 + stream.seed).uniform(low, high, (3, low.size))
     _near(report, "rand_vec", stream.goals, goals)
     actions = np.random.RandomState(1000 + stream.seed).uniform(-1, 1, stream.random_actions.shape)
@@ -125,7 +126,7 @@ def compare(report: FileReport, stream: MetaworldStream, make: Callable[[str, in
             _near(report, f"{part}_{key}", getattr(stream, f"{part}_{key}"), ours[key])
         for key in ("successes", "first"):
             report.equal(f"{part}_{key}", getattr(stream, f"{part}_{key}"), ours[key])
-    drawn = [simulator.goal.copy() for _ in stream.seeded_goals if simulator.reset() is not None]
+    drawn = [simulator._env._last_rand_vec.copy() for _ in stream.seeded_goals if simulator.reset() is not None]
     _near(report, "seeded_rand_vecs", stream.seeded_goals, np.stack(drawn))
 
 

@@ -42,6 +42,10 @@ def assert_equal(ours, theirs):
             np.testing.assert_array_equal(a[key], b[key], f"{key} of record {index}")
 
 
+def worker_ids(vector):
+    return [lane.pid for lane in vector._lanes]
+
+
 def drive(vector, count, action=1):
     return rollout(vector, np.full((count, len(vector)), action))
 
@@ -180,7 +184,7 @@ def test_all_episodes_of_a_lost_worker_are_cut_those_standing_still_when_next_st
 def test_a_vector_saved_between_loss_and_cut_still_cuts():
     with VectorEnv([partial(Counter), partial(Counter)], True) as vector, VectorEnv(counters(2)) as other:
         drive(vector, 3)
-        os.kill(vector.pids[0], signal.SIGKILL)
+        os.kill(worker_ids(vector)[0], signal.SIGKILL)
         other.load(through_a_file(vector.save()))
         for each in (vector, other):
             assert drive(each, 1)[0]["is_last"].tolist() == [True, False]
@@ -261,7 +265,7 @@ def test_workers_ignore_the_signals_that_ask_a_job_to_stop():
     with VectorEnv([Counter], True) as vector:
         drive(vector, 1)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
-            os.kill(vector.pids[0], number)
+            os.kill(worker_ids(vector)[0], number)
         assert drive(vector, 1)[0]["count"][0, 0] == 1 and vector.restarts == 0
 
 
@@ -274,7 +278,7 @@ import numpy as np
 vector = VectorEnv([Counter, partial(Counter, fault=HANG, at=1)], True)
 vector.step(np.zeros(2, int))
 vector.step_async(np.zeros(2, int))
-print(*vector.pids, flush=True)
+print(*[lane.pid for lane in vector._lanes], flush=True)
 time.sleep(600)
 """
 

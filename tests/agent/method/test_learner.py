@@ -1,5 +1,7 @@
 """The learner: sizes, purity, packs, and the policy."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,10 +9,18 @@ import pytest
 
 from agent.contract.config import make_config
 from agent.method import learner
-from agent.method.learner import count_parameters, init_train_state
+from agent.method.learner import init_train_state
 from agent.spec import ArraySpec, BoxAction, DiscreteAction, EnvSpec
 
 IMAGE = ArraySpec((64, 64, 3), "uint8")
+
+
+def count_parameters(tree):
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def stack(trees):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def test_atari100k_has_the_published_number_of_parameters():
@@ -68,18 +78,14 @@ def test_a_pack_of_a_plain_and_a_harmony_run_computes_what_the_single_runs_compu
     carries = [learner.initial_carry(state, config.batch_size) for state in runs]
     batches = [[random_batch(config, spec, 10 * n + i) for i in range(2)] for n in range(5)]
     single = learner.make_train_step(config, metrics=True, donate=False)
-    pack = learner.make_train_step(config, pack=2, metrics=True, donate=False)
-
-    def stack(trees):
-        return jax.tree.map(lambda *x: jnp.stack(x), *trees)
-
-    together, update = train(pack, learner.stack_states(runs), stack(carries), [stack(pair) for pair in batches])
+    pack = jax.jit(jax.vmap(single))
+    together, update = train(pack, stack(runs), stack(carries), [stack(pair) for pair in batches])
     for i, (state, carry) in enumerate(zip(runs, carries, strict=True)):
         alone, _ = train(single, state, carry, [pair[i] for pair in batches])
-        for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(learner.unstack_state(together, i)), strict=True):
-            np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
+        for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=True):
+            np.testing.assert_allclose(a, b[i], rtol=2e-3, atol=2e-4)
     assert update.metrics["loss/model"].shape == (2,)
-    plain, harmonised = (learner.unstack_state(together, i).model.scalars for i in range(2))
+    plain, harmonised = ({name: scalar[i] for name, scalar in together.model.scalars.items()} for i in range(2))
     assert not any(np.any(s) for s in jax.tree.leaves(plain))
     assert np.any(harmonised["reward"])
     assert np.any(harmonised["dyn"])
@@ -92,8 +98,7 @@ def test_a_run_that_is_no_longer_finite_says_so_and_leaves_its_pack_alone():
     carry = jax.tree.map(lambda x: jnp.stack([x, x]), learner.initial_carry(runs[0], config.batch_size))
     pair = [random_batch(config, spec, i) for i in range(2)]
     pair[1]["reward"] = pair[1]["reward"].at[0, 0].set(jnp.nan)
-    batch = jax.tree.map(lambda *x: jnp.stack(x), *pair)
-    update = learner.make_train_step(config, pack=2)(learner.stack_states(runs), batch, carry)
+    update = jax.vmap(learner.make_train_step(config, donate=False))(stack(runs), stack(pair), carry)
     assert update.finite.tolist() == [True, False]
     assert all(np.isfinite(leaf[0]).all() for leaf in jax.tree.leaves(update.state.model))
 
@@ -114,7 +119,7 @@ def test_an_update_is_a_function_of_its_arguments_and_counts_itself():
 def test_the_policy_begins_anew_where_an_episode_does():
     config, spec = debug_config(), SPECS["discrete"]
     params = learner.policy_params(states(config, spec)[0])
-    act = learner.make_policy(config)
+    act = jax.jit(partial(learner.policy, config=config))
     fresh = learner.initial_policy_carry(params, 2)
     used = jax.tree.map(lambda x: x + 0.3, fresh)
     obs = {"image": jnp.full((2, 8, 8, 3), 7, jnp.uint8), "is_first": jnp.array([True, True])}
