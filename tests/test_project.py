@@ -91,7 +91,7 @@ def test_every_command_is_documented() -> None:
 
 
 def test_every_test_that_the_events_table_names_exists() -> None:
-    table = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## Events on a cluster")[1]
+    table = (ROOT / "harness" / "README.md").read_text(encoding="utf-8").split("## Events on a cluster")[1]
     named = re.findall(r"`(test_\w+)[`…]", table)
     sources = "".join(path.read_text(encoding="utf-8") for path in tracked("tests/*.py"))
     assert len(named) > 20
