@@ -22,6 +22,7 @@ settings:
   seeds=        5 (0..4), 0..4, or 1,3
   extra=        scores to add (comma list): a CSV with columns method,task,seed,frames,score; DreamerV3's json.gz;
                 a folder of its runs (scores.jsonl); NAME:PATH gives the method a name
+  references=   random and reference scores of tasks: a CSV with columns task,random,human or task,random,reference
   last=         a run's score is the mean of its last N evaluations (default: 1), or
                 of those in its last frames, as in last=50kframes
   reps=         bootstrap samples (default: 50000)
@@ -38,7 +39,20 @@ flags:
   --json        print the results as JSON
   --debug       show the traceback of an error
   --help        show this text"""
-KEYS = ("grid", "study", "runs", "out", "tasks", "methods", "seeds", "extra", "last", "reps", "bootstrap_seed")
+KEYS = (
+    "grid",
+    "study",
+    "runs",
+    "out",
+    "tasks",
+    "methods",
+    "seeds",
+    "extra",
+    "references",
+    "last",
+    "reps",
+    "bootstrap_seed",
+)
 FLAGS = (
     "reference",
     "interval",

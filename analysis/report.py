@@ -65,7 +65,7 @@ def _run(options: Options) -> int:
             "; ".join(f.text for f in blocking)
             + ". Mend it, compare what is paired (--paired), or show them all the same (--force)."
         )
-    found = results.compute(material.scores, settings, withheld)
+    found = results.compute(material.scores, replace(settings, given=material.references), withheld)
     if withheld:
         found.without_means(_mixed(material))
     material.findings += [guard.Finding("remark", text) for text in found.remarks]

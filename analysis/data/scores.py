@@ -1,4 +1,4 @@
-"""Scores of runs, bundled or added as tidy CSV, and the references they are normalised with."""
+"""Scores of runs, bundled or added as tidy CSV."""
 
 import csv
 import functools
@@ -7,7 +7,7 @@ import io
 import math
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from agent.contract.methods import HARMONY, PAIR, PLAIN, methods
 from agent.contract.words import ConfigError, nearest
-from analysis import stats
 from analysis.data.values import MAX_FRAMES, is_finite, is_whole
 from analysis.stats.resample import Floats
 from analysis.stats.ties import exact_mean
 
 SCORES = Path(__file__).resolve().parents[2] / "scores"
+BENCHMARK = "atari100k"  # of the published scores
 PUBLISHED = ("harmony_dreamerv3_published", "dreamerv3_published")
 OUR_LABELS = {name: method.label for name, method in methods().items()}
 OURS = (HARMONY, PLAIN, *(name for name in OUR_LABELS if name not in PAIR))
@@ -78,7 +78,7 @@ class Method:
 @functools.cache
 def published_methods() -> dict[str, Method]:
     """Return the methods of `scores/` by name."""
-    rows = _rows(SCORES / "methods.csv", ("method", "label", "year", "kind", "source", "note"))
+    rows = csv_rows(SCORES / "methods.csv", ("method", "label", "year", "kind", "source", "note"))
     return {
         r["method"]: Method(r["method"], r["label"], int(r["year"]), r["kind"], r["source"], r["note"]) for _, r in rows
     }
@@ -91,17 +91,6 @@ def label(method: str) -> str:
         return OUR_LABELS[base] + (f" [{variant}]" if at else "")
     known = published_methods().get(method)
     return known.label if known else method
-
-
-def references(kind: str = "exact") -> dict[str, tuple[float, float]]:
-    """Return (random, human) per Atari task, as published (`exact`) or rounded half to even (`integer`)."""
-    rows = _rows(SCORES / "atari100k_references.csv", ("task", "random", "human"))
-    exact = {row["task"]: (float(row["random"]), float(row["human"])) for _, row in rows}
-    if kind == "exact":
-        return exact
-    if kind == "integer":
-        return {task: (float(round(random)), float(round(human))) for task, (random, human) in exact.items()}
-    raise ConfigError(nearest(kind, ["exact", "integer"], "reference"))
 
 
 def bundled(methods: Sequence[str] = PUBLISHED) -> list[RunScores]:
@@ -141,7 +130,7 @@ def literature() -> list[Literature]:
         if not math.isnan(score := run.final()):
             runs[run.method].setdefault(run.task, []).append(score)
     means = {name: {task: float(np.mean(scores)) for task, scores in by_task.items()} for name, by_task in runs.items()}
-    for _, row in _rows(SCORES / "atari100k_literature_means.csv", ("method", "task", "n", "mean", "std")):
+    for _, row in csv_rows(SCORES / "atari100k_literature_means.csv", ("method", "task", "n", "mean", "std")):
         means[row["method"]][row["task"]] = float(row["mean"])
     return [
         Literature(method, means[name], runs[name])
@@ -155,7 +144,7 @@ def read_tidy(path: Path, window: tuple[int, int] | None = None) -> list[RunScor
     Raises: ConfigError naming file, line, value and what is expected.
     """
     points: dict[tuple[str, str, int], dict[int, float]] = {}
-    for number, row in _rows(path, COLUMNS):
+    for number, row in csv_rows(path, COLUMNS):
         seed, frames = (_whole(path, number, name, row[name]) for name in ("seed", "frames"))
         score = float(row["score"]) if NUMBER.fullmatch(row["score"]) else math.nan
         if not is_finite(score):
@@ -183,15 +172,19 @@ def _whole(path: Path, number: int, name: str, text: str) -> int:
     return value
 
 
-def _rows(path: Path, columns: Sequence[str]) -> Iterable[tuple[int, dict[str, str]]]:
-    """Return the rows of a CSV file, gzip or not, with their lines; spaces around a cell are left out."""
-    text = read_text(path)
+def csv_rows(path: Path, columns: Sequence[str]) -> Iterable[tuple[int, dict[str, str]]]:
+    """Return the rows of a CSV file, gzip or not, with their lines.
+
+    Spaces around a cell are left out, and so are lines above the header that begin with #.
+    """
+    lines = read_text(path).splitlines(keepends=True)
+    above = next((k for k, line in enumerate(lines) if not line.startswith("#")), len(lines))
     try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), restval=None)
+        reader = csv.DictReader(io.StringIO("".join(lines[above:]), newline=""), restval=None)
         header = [name.strip() for name in reader.fieldnames or []]
         reader.fieldnames = header
         _check_header(path, header, columns)
-        rows = [(reader.line_num, row) for row in reader]
+        rows = [(above + reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise ConfigError(f"{path}: not a CSV file ({error})") from error
     for number, row in rows:
@@ -232,9 +225,3 @@ def read_text(path: Path) -> str:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not a CSV file in UTF-8 ({error.reason} at byte {error.start})") from error
-
-
-def normalised(runs: Mapping[str, Sequence[float]], tasks: Sequence[str], kind: str = "exact") -> list[Floats]:
-    """Return the human-normalised scores per task, in the order of `tasks`."""
-    table = references(kind)
-    return [stats.normalise(runs[task], *table[task]) for task in tasks]

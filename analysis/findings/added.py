@@ -16,13 +16,13 @@ from analysis.findings.guard import Finding, some
 SAME_END = 0.01
 
 
-def take(paths: Iterable[str], own: Sequence[RunScores]) -> tuple[list[RunScores], list[Finding]]:
-    """Return the runs in score files, tasks named as the study and the references do, and what is to be said of them.
+def take(paths: Iterable[str], own: Sequence[RunScores], known: Sequence[str]) -> tuple[list[RunScores], list[Finding]]:
+    """Return the runs in score files, tasks named as the study or else `known`, and what is to be said of them.
 
     Raises: ConfigError for what cannot be read, and for methods and runs that are there already.
     """
     runs = [run for path in paths for run in read_scores(path)]
-    ours, known = sorted({run.task for run in own}), list(scores.references())
+    ours = sorted({run.task for run in own})
     names = matched({run.task for run in runs}, ours, known)
     unknown: dict[str, list[str]] = {}
     for run in runs:

@@ -6,7 +6,7 @@ from pathlib import Path
 from shlex import quote
 
 from agent.contract.words import ConfigError, match_names, nearest, parse_seeds
-from analysis.data import load, scores
+from analysis.data import benchmarks, load, scores
 from analysis.findings import added, guard, results, trace
 from analysis.options import Options
 
@@ -15,7 +15,7 @@ from analysis.options import Options
 class Material:
     """What the report is made of: the study (if any), its selected runs, and every run's scores.
 
-    `command` is the line that makes it, `files` the SHA-256 of every added file.
+    `command` is the line that makes it, `files` the SHA-256 of every added file, `references` what one of them gives.
     """
 
     name: str
@@ -26,6 +26,7 @@ class Material:
     problems: list[load.Problem]
     command: str
     files: dict[str, str]
+    references: dict[str, benchmarks.Reference]
 
 
 def gather(options: Options) -> Material:
@@ -33,7 +34,9 @@ def gather(options: Options) -> Material:
     name = options.settings.get("study") or options.grid_name
     study = _study(options, name) if name else None
     own = [run.scores for run in study.runs] if study else scores.bundled()
-    extra, unknown = added.take(options.items("extra"), own)
+    given = benchmarks.read_references(Path(path)) if (path := options.settings.get("references")) else {}
+    known = [task for benchmark in benchmarks.benchmarks().values() for task in benchmark.tasks]
+    extra, unknown = added.take(options.items("extra"), own, [*known, *given])
     pool = [*own, *extra]
     words = options.items("methods")
     available = results.order_methods([run.method for run in pool])
@@ -62,11 +65,12 @@ def gather(options: Options) -> Material:
     found += added.check(usable, [run.scores for run in selected if run.state == "done"])
     shown = {run.key for run in selected}
     problems = [p for p in (study.problems if study else []) if p.run is None or p.run in shown] + doubtful
-    files = trace.digests(options.items("extra"))
+    files = trace.digests([*options.items("extra"), *([path] if path else [])])
     command = trace.command(options.words)
     return Material(
-        name or "published", study, selected, usable, [*left_out, *unknown, *found], problems, command, files
-    )
+        name or "published", study, selected, usable, [*left_out, *unknown, *found], problems, command, files,
+        benchmarks.spelt_as(given, results.order_tasks([run.task for run in usable])),
+    )  # fmt: skip
 
 
 def _methods(words: Sequence[str], available: Sequence[str], published: Sequence[str]) -> list[str]:

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from analysis import stats
+from analysis.data.benchmarks import Reference, references
 from analysis.data.last import last_remarks
-from analysis.data.scores import OURS, PUBLISHED, RunScores, references
-from analysis.findings.scales import HUMAN, RAW, SUCCESS, Scale
+from analysis.data.scores import OURS, PUBLISHED, RunScores
+from analysis.findings.scales import HUMAN, RAW, REFERENCE, SUCCESS, Scale
 from analysis.findings.versus import Comparison, Settings, compare_all
 from analysis.stats.metrics import named
 from analysis.stats.resample import Floats
@@ -61,7 +62,8 @@ class Group:
 class Results:
     """Everything the tables and figures show.
 
-    `withheld` says why there are no aggregates, "" if there are; `remarks` what the aggregates leave out or mix.
+    `references` are those of all tasks that are known. `withheld` says why there are no aggregates, "" if there are;
+    `remarks` what the aggregates leave out or mix.
     """
 
     settings: Settings
@@ -71,6 +73,7 @@ class Results:
     cells: dict[tuple[str, str], Cell]
     groups: list[Group]
     units: dict[str, str]
+    references: Mapping[str, Reference]
     withheld: str = ""
     remarks: list[str] = field(default_factory=list[str])
 
@@ -102,7 +105,7 @@ def compute(runs: Sequence[RunScores], settings: Settings, withheld: str = "") -
     With `withheld` set, nothing across tasks or methods is computed.
     """
     methods, tasks = order_methods([r.method for r in runs]), order_tasks([r.task for r in runs])
-    table = references(settings.reference)
+    table = {**references(settings.reference), **settings.given}
     finals: dict[tuple[str, str], list[float]] = {}
     frames: dict[tuple[str, str], list[int]] = {}
     for run in sorted(runs, key=lambda r: r.seed):
@@ -112,7 +115,7 @@ def compute(runs: Sequence[RunScores], settings: Settings, withheld: str = "") -
             frames.setdefault((run.method, run.task), []).append(run.window[1] if run.window else int(run.frames[-1]))
     cells = {key: _cell(scores, frames[key], table.get(key[1])) for key, scores in finals.items()}
     units = units_of(runs)
-    results = Results(settings, methods, tasks, list(runs), cells, [], units, withheld)
+    results = Results(settings, methods, tasks, list(runs), cells, [], units, table, withheld)
     results.remarks += last_remarks(runs, settings.last, settings.last_frames)
     for scale, members in _scales(tasks, units, table).items():
         group = _group(scale, members, methods, finals, table)
@@ -136,16 +139,19 @@ def units_of(runs: Sequence[RunScores]) -> dict[str, str]:
     return units | {run.task: run.unit for run in runs if len(run.frames)}
 
 
-def _cell(scores: Sequence[float], frames: Sequence[int], reference: tuple[float, float] | None) -> Cell:
+def _cell(scores: Sequence[float], frames: Sequence[int], reference: Reference | None) -> Cell:
     mean, std = exact_mean(scores), exact_std(scores)
-    normalised = float(stats.normalise(mean, *reference)) if reference else math.nan
+    normalised = float(reference.normalise(mean)) if reference else math.nan
     return Cell(len(scores), mean, std, normalised, (min(frames), max(frames)), max(map(abs, scores)))
 
 
-def _scales(tasks: Sequence[str], units: Mapping[str, str], table: Mapping[str, object]) -> dict[Scale, list[str]]:
+def _scales(tasks: Sequence[str], units: Mapping[str, str], table: Mapping[str, Reference]) -> dict[Scale, list[str]]:
     scales: dict[Scale, list[str]] = {}
     for task in tasks:
-        scale = SUCCESS if units[task] == "success" else HUMAN if task in table else RAW
+        if (reference := table.get(task)) is not None:
+            scale = HUMAN if reference.kind == "human" else REFERENCE
+        else:
+            scale = SUCCESS if units[task] == "success" else RAW
         scales.setdefault(scale, []).append(task)
     return scales
 
@@ -155,7 +161,7 @@ def _group(
     tasks: list[str],
     methods: Sequence[str],
     finals: Mapping[tuple[str, str], list[float]],
-    table: Mapping[str, tuple[float, float]],
+    table: Mapping[str, Reference],
 ) -> Group | None:
     """Return the group of the tasks on which every method with any finished run has one; None without such tasks."""
     present = [m for m in methods if any((m, t) in finals for t in tasks)]
@@ -195,8 +201,8 @@ def _remarks(
     return found
 
 
-def _scaled(scores: ArrayLike, scale: Scale, reference: tuple[float, float] | None) -> Floats:
-    return stats.normalise(scores, *reference) if scale.referenced and reference else np.asarray(scores, np.float64)
+def _scaled(scores: ArrayLike, scale: Scale, reference: Reference | None) -> Floats:
+    return reference.normalise(scores) if scale.referenced and reference else np.asarray(scores, np.float64)
 
 
 def _fill(group: Group, s: Settings) -> None:
@@ -231,9 +237,7 @@ def profile_thresholds(group: Group) -> Floats:
     return np.linspace(0.0, min(max(1.0, math.ceil(top * 2) / 2), group.scale.high), 201)
 
 
-def _add_curves(
-    group: Group, runs: Sequence[RunScores], s: Settings, table: Mapping[str, tuple[float, float]]
-) -> list[str]:
+def _add_curves(group: Group, runs: Sequence[RunScores], s: Settings, table: Mapping[str, Reference]) -> list[str]:
     """Add each method's curves; return the methods without any, as no frame has evaluations of all tasks."""
     lacking: list[str] = []
     if not group.scale.averaged:
@@ -255,7 +259,7 @@ def _add_curves(
 
 
 def _areas(
-    group: Group, runs: Sequence[RunScores], s: Settings, table: Mapping[str, tuple[float, float]]
+    group: Group, runs: Sequence[RunScores], s: Settings, table: Mapping[str, Reference]
 ) -> dict[str, dict[str, Interval]]:
     """Return the statistics of the area under finished runs' curves per method whose runs all have two evaluations."""
     found: dict[str, dict[str, Interval]] = {}

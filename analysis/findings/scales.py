@@ -1,7 +1,8 @@
 """The scales on which scores stand: what may be averaged over tasks, and which statistics say something there."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from analysis.stats.metrics import METRICS, Metric
 
@@ -11,7 +12,8 @@ class Scale:
     """Scores of tasks that can be put side by side.
 
     Only `averaged` ones have a mean over tasks; others can be ranked. On `referenced` ones 1 is a reference score.
-    Averages lie from `low` to `high`. `headline` is the statistic that a method's card shows large.
+    Averages lie from `low` to `high`. `headline` is the statistic that a method's card shows large; `labels` are those
+    of statistics that are called otherwise here.
     """
 
     name: str
@@ -21,6 +23,7 @@ class Scale:
     referenced: bool = False
     low: float = -math.inf
     high: float = math.inf
+    labels: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
 
     def __str__(self) -> str:
         return self.name
@@ -28,7 +31,8 @@ class Scale:
     @property
     def metrics(self) -> list[Metric]:
         """Return the statistics that say something on this scale."""
-        return [m for m in METRICS.values() if self.averaged and (self.referenced or not m.referenced)]
+        found = [m for m in METRICS.values() if self.averaged and (self.referenced or not m.referenced)]
+        return [replace(m, label=self.labels.get(m.name, m.label)) for m in found]
 
     @property
     def subtracted(self) -> list[str]:
@@ -37,5 +41,6 @@ class Scale:
 
 
 HUMAN = Scale("human_normalised", "human-normalised score", "iqm", referenced=True)
+REFERENCE = Scale("normalised", "normalised score", "iqm", referenced=True, labels={"superhuman": "Above reference"})
 SUCCESS = Scale("success", "success rate", low=0.0, high=1.0)
 RAW = Scale("raw", "raw return", averaged=False)

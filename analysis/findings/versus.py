@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import Any
 
 from analysis import stats
+from analysis.data.benchmarks import Reference
 from analysis.stats.compare import Improvement
 from analysis.stats.influence import Design, Without, designs, leave_one_out
 from analysis.stats.resample import Floats
@@ -19,7 +20,7 @@ MOST_PAIRED = 5  # methods of which all pairs are compared
 
 @dataclass(frozen=True)
 class Settings:
-    """What the numbers depend on besides the runs."""
+    """What the numbers depend on besides the runs; `given` are references besides those of the benchmarks."""
 
     reference: str = "exact"
     reps: int = stats.REPS
@@ -29,6 +30,7 @@ class Settings:
     last: int = 1
     last_frames: int = 0
     interval: str = "student"
+    given: Mapping[str, Reference] = field(default_factory=dict[str, Reference])
 
 
 @dataclass

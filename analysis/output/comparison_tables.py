@@ -20,8 +20,8 @@ def of_results(results: Results, literature: Sequence[Literature] = ()) -> list[
     found: list[Table] = []
     for group in results.groups:
         if group.aggregates:
-            atari = group.scale == HUMAN
-            shown = [e for e in literature if e.method.name not in group.methods] if atari else []
+            human = group.scale == HUMAN
+            shown = [e for e in literature if e.method.name not in group.methods] if human else []
             found.append(tables.aggregates(results, group, shown))
         if group.comparisons:
             found.append(tables.comparisons(results, group))

@@ -76,7 +76,11 @@ def render(c: Contents) -> str:
     """Return the page."""
     sections = [
         ("results", "Results", "".join(_group(c, group) for group in c.results.groups)),
-        ("tasks", "Per task", _named(c, ("per_task",), ("tasks", "gains_human_normalised", "gains_success"))),
+        (
+            "tasks",
+            "Per task",
+            _named(c, ("per_task",), ("tasks", *(f"gains_{group.scale}" for group in c.results.groups))),
+        ),
         ("training", "Training", _named(c, (), ("harmony_weights", "losses"))),
         ("coverage", "Coverage", _coverage(c)),
         ("data", "Data quality", _problems(c)),

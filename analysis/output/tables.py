@@ -1,15 +1,14 @@
 """The report's tables: per task, aggregates, comparisons; and the same numbers as machine-readable CSV."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from analysis import stats
-from analysis.data import scores
+from analysis.data.benchmarks import Reference, at_frames, benchmark_of, benchmarks, normalised
 from analysis.data.last import last_text
 from analysis.data.scores import Literature, label
 from analysis.findings.results import Cell, Comparison, Group, Results
-from analysis.findings.scales import HUMAN
 from analysis.output.table import Entry, Table
 from analysis.stats.intervals import basis
 from analysis.stats.metrics import METRICS, Metric
@@ -128,7 +127,7 @@ def aggregates(results: Results, group: Group, literature: Sequence[Literature] 
     """Return the aggregates with intervals per method, the best of each column in bold."""
     metrics = group.scale.metrics
     columns = ["Method", *(m.label for m in metrics), "Runs", "Tasks"]
-    others = [_literature_row(entry, group, metrics, results.settings.reference) for entry in literature]
+    others = [_literature_row(entry, group, metrics, results.references) for entry in literature]
     best: dict[str, float] = {}
     for at, m in enumerate(metrics, start=1):
         published = [value for row in others if isinstance(value := row[at].value, float)]
@@ -165,7 +164,9 @@ def _best(estimates: Sequence[float], metric: Metric) -> float:
     return min(estimates) if metric.lower_is_better else max(estimates)
 
 
-def _literature_row(entry: Literature, group: Group, metrics: Sequence[Metric], reference: str) -> list[Entry]:
+def _literature_row(
+    entry: Literature, group: Group, metrics: Sequence[Metric], table: Mapping[str, Reference]
+) -> list[Entry]:
     missing = [t for t in group.tasks if t not in entry.means]
     row = [Entry(entry.method.label, entry.method.label)]
     has_runs = all(t in entry.runs for t in group.tasks)
@@ -175,7 +176,7 @@ def _literature_row(entry: Literature, group: Group, metrics: Sequence[Metric], 
         if missing or (not has_runs and metric.pooled):
             row.append(Entry(DASH))
             continue
-        estimate = stats.estimate(metric.name, scores.normalised(values, group.tasks, reference))
+        estimate = stats.estimate(metric.name, normalised(values, group.tasks, table))
         row.append(Entry(fixed(estimate, metric.digits), estimate))
     return [*row, Entry(n_runs), Entry(str(len(group.tasks) - len(missing)))]
 
@@ -189,28 +190,34 @@ def _aggregate_notes(results: Results, group: Group) -> list[str]:
         notes.append(basis(s.interval, s.level, s.reps, s.seed, len(group.tasks)))
     if reasons:
         notes.append(f"No interval where {' or '.join(sorted(reasons))}: the runs do not tell how they spread.")
-    if group.scale == HUMAN:
-        notes.append(reference_note(s.reference))
-        if group.frames[0] < 390_000 or group.frames[1] > 410_000 or len(group.tasks) < 26:
-            notes.append(
-                f"These are {len(group.tasks)} of 26 games at {frames_text(group.frames)}: not comparable with "
-                "Atari-100k figures, which take 26 games at 400k frames."
-            )
-    return notes
+    if group.scale.referenced:
+        notes += reference_notes(results, group)
+    return [*notes, *_benchmark_notes(group)]
 
 
-def reference_note(kind: str) -> str:
-    """Return the line under a table of normalised scores that explains which references were used."""
-    if kind == "integer":
-        return (
-            "References rounded to integers, as in the HarmonyDream paper's headline (136.5% mean, 67.1% median for "
-            "its published runs); exact ones (--reference exact, the default) give 136.4% and 67.05%."
-        )
-    return (
-        "References with one decimal. With references rounded to integers (--reference integer), as in the "
-        "HarmonyDream paper's headline, its published runs have a mean of 136.5% instead of 136.4%; the median "
-        "stays 67.1% (67.05%)."
-    )
+def _benchmark_notes(group: Group) -> list[str]:
+    """Return how the tasks and frames are not those of the benchmark that the tasks are of."""
+    found = benchmark_of(group.tasks, group.frames)
+    if found is None or (len(group.tasks) == len(found.tasks) and at_frames(found, group.frames)):
+        return []
+    budget = f" at {frames_text((found.frames, found.frames))}" if found.frames else ""
+    return [
+        f"These are {len(group.tasks)} of {count(len(found.tasks), 'task')} at {frames_text(group.frames)}: not "
+        f"comparable with {found.title} figures, which take {count(len(found.tasks), 'task')}{budget}."
+    ]
+
+
+def reference_notes(results: Results, group: Group) -> list[str]:
+    """Return the lines under a table of normalised scores that say which references were used."""
+    used = [results.references[task] for task in group.tasks]
+    known = {b.file: b for b in benchmarks().values()}
+    notes = {file: b.words.get(results.settings.reference) for file, b in known.items()}
+    by_file = {reference.file: reference.kind for reference in used}
+    return [
+        notes.get(file)
+        or f"Normalised with the random and {kind} scores of {known[file].title if file in known else file}."
+        for file, kind in by_file.items()
+    ]
 
 
 def comparisons(results: Results, group: Group) -> Table:

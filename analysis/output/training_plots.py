@@ -16,8 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from analysis.data.benchmarks import Reference
 from analysis.data.load import LoadedRun
-from analysis.data.scores import label, references
+from analysis.data.scores import label
 from analysis.findings import tidy
 from analysis.findings.results import Results, bin_episodes
 from analysis.output.figure import DASHES, INK, PALETTE, Look, Plot, frames_axis, legend, new_figure, plain_number
@@ -48,13 +49,12 @@ def task_curves(results: Results, look: dict[str, Look]) -> Plot | None:
     rows, columns = _grid(len(tasks))
     figure = new_figure(max(4.4, 2.35 * columns), 1.45 + 1.75 * rows)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    table = references(results.settings.reference)
     for axes, task in zip(panels, tasks, strict=False):
         _task_curve(axes, frame[frame.task == task], look)
         if results.units[task] == "success":
             axes.set_ylim(-0.03, 1.03)
-        elif task in table:
-            _reference_lines(axes, table[task])
+        if (reference := results.references.get(task)) is not None:
+            _reference_lines(axes, reference)
         _small_panel(axes, task_label(task))
     for axes in panels[len(tasks) :]:
         axes.set_visible(False)
@@ -67,7 +67,7 @@ def task_curves(results: Results, look: dict[str, Look]) -> Plot | None:
     n = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     caption = (
         "Mean over the runs that got farthest ± one standard deviation; thin lines: single runs, unfinished ones too. "
-        "Dotted: random player; dashed: human reference, where they lie within the panel."
+        "Dotted: random player; dashed: human or other reference, where they lie within the panel."
     )
     title = f"Learning curves per task\n(n = {n} finished {'run' if n == '1' else 'runs'} per task and method)"
     return Plot("tasks", title, caption, figure)
@@ -81,9 +81,9 @@ def _small_panel(axes: Axes, title: str) -> None:
     frames_axis(axes)
 
 
-def _reference_lines(axes: Axes, levels: tuple[float, float]) -> None:
+def _reference_lines(axes: Axes, reference: Reference) -> None:
     low, high = axes.get_ylim()
-    for level, dash in zip(levels, ((0, (1, 2)), (0, (6, 3))), strict=True):
+    for level, dash in zip((reference.random, reference.top), ((0, (1, 2)), (0, (6, 3))), strict=True):
         if low <= level <= high:
             axes.axhline(level, color=INK, linewidth=0.8, linestyle=dash, zorder=1)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.contract.records import Plan
 from analysis.data import scores
+from analysis.data.benchmarks import Benchmark, benchmarks
 from analysis.data.last import last_text
 from analysis.data.load import LoadedRun
 from analysis.findings import results, tidy, trace
@@ -105,7 +106,7 @@ def _coverage(material: Material) -> str:
 
 def _headings(material: Material, found: results.Results) -> tuple[str, str]:
     if material.study is None:
-        title = "Atari 100k: published results"
+        title = f"{benchmarks()[scores.BENCHMARK].title}: published results"
         lead = f"{len(found.methods)} methods, {len(found.tasks)} tasks, {len(found.runs)} runs from scores/."
         return title, lead
     done = sum(r.state == "done" for r in material.selected)
@@ -143,7 +144,7 @@ def _provenance(material: Material, found: results.Results) -> list[tuple[str, s
             f"{s.level:.0%} intervals: {s.interval}; {s.reps} bootstrap samples (curves {s.curve_reps}), seed {s.seed}",
         ),
         ("Run score", last_text(s.last, s.last_frames)),
-        ("References", f"{s.reference} ({digest(scores.SCORES / 'atari100k_references.csv')})"),
+        *[("References", f"{s.reference} ({digest(b.file)}): {b.words.get('source', b.title)}") for b in _used(found)],
         ("Analysed with", f"Python {platform.python_version()}, " + ", ".join(f"{p} {version(p)}" for p in PACKAGES)),
     ]
     rows += [(f"Added: {path}", f"sha256 {digest}") for path, digest in material.files.items()]
@@ -204,6 +205,12 @@ def _estimated(runs: Sequence[LoadedRun], plan: Plan | None) -> str:
 
 def _counted(values: Iterable[str]) -> str:
     return ", ".join(f"{value} ({n} runs)" for value, n in Counter(values).most_common()) or "no finished run"
+
+
+def _used(found: results.Results) -> list[Benchmark]:
+    """Return the benchmarks that scores are normalised with."""
+    files = {found.references[task].file for task in found.tasks if task in found.references}
+    return [benchmark for benchmark in benchmarks().values() if benchmark.file in files]
 
 
 def digest(path: Path) -> str:

@@ -73,7 +73,7 @@ def test_a_demo_like_study_is_reported_with_raw_and_normalised_scores(capsys: py
     assert table["dreamerv3", "catch"]["normalised"] == "" and table["dreamerv3", "atari_pong"]["normalised"] != ""
     assert {r["n"] for r in table.values()} == {"2"}
     text = Path("report/report.md").read_text()
-    assert "not comparable with Atari-100k figures" in text
+    assert "not comparable with Atari 100k figures" in text
     assert "estimated 1.50 when planned (2 runs not measured); spent 0.12; wasted 0" in text
     assert Path("report/index.html").read_text().count('class="cell done"') >= 12
 

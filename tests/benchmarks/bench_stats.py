@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from analysis import stats
-from analysis.data import scores
+from analysis.data import benchmarks, scores
 
 REPS = 50_000
 METRICS = ("mean", "median", "iqm", "optimality_gap")
@@ -44,7 +44,7 @@ def matrices() -> dict[str, list[np.ndarray]]:
     found: dict[str, dict[str, list[float]]] = {}
     for run in scores.bundled():
         found.setdefault(run.method, {}).setdefault(run.task, []).append(run.final())
-    return {method: scores.normalised(runs, sorted(runs)) for method, runs in found.items()}
+    return {method: benchmarks.normalised(runs, sorted(runs)) for method, runs in found.items()}
 
 
 def ours(data: dict[str, list[np.ndarray]]) -> tuple[float, dict[str, dict[str, stats.Interval]]]:

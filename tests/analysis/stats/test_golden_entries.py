@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analysis import stats
-from analysis.data import scores
+from analysis.data import benchmarks, scores
 from analysis.findings import guard
 from analysis.findings.results import evaluation_matrices
 
@@ -19,7 +19,7 @@ ENTRIES: list[dict[str, Any]] = json.loads(PATH.read_text())["tests"]
 METHODS = {"harmony": "harmony_dreamerv3_published", "dreamerv3": "dreamerv3_published"}
 RUNS = {short: [r for r in scores.bundled() if r.method == name] for short, name in METHODS.items()}
 TASKS = sorted({run.task for run in RUNS["harmony"]})
-REFERENCES = scores.references()
+REFERENCES = benchmarks.references()
 
 
 def raw(short: str, last: int = 1) -> dict[str, list[float]]:
@@ -30,12 +30,12 @@ def raw(short: str, last: int = 1) -> dict[str, list[float]]:
 
 
 def hns(short: str, last: int = 1, kind: str = "exact") -> list[np.ndarray]:
-    return scores.normalised(raw(short, last), TASKS, kind)
+    return benchmarks.normalised(raw(short, last), TASKS, benchmarks.references(kind))
 
 
 def per_game(entry: dict[str, Any], short: str, game: str, _: str) -> dict[str, Any]:
     d = stats.describe(raw(short)[f"atari_{game}"])
-    normalised = float(stats.normalise(d.mean, *REFERENCES[f"atari_{game}"]))
+    normalised = float(REFERENCES[f"atari_{game}"].normalise(d.mean))
     return {"mean": d.mean, "std_ddof1": d.std, "sem": d.sem, "median": d.median, "min": d.low, "max": d.high} | {
         "n": d.n,
         "hns_mean": normalised,
@@ -64,11 +64,11 @@ def ranks(entry: dict[str, Any], _: str) -> dict[str, Any]:
 
 def literature(entry: dict[str, Any], name: str) -> dict[str, Any]:
     (found,) = [e for e in scores.literature() if e.method.label == name]
-    means = scores.normalised({task: [mean] for task, mean in found.means.items()}, TASKS)
+    means = benchmarks.normalised({task: [mean] for task, mean in found.means.items()}, TASKS)
     values: dict[str, Any] = {"hns_mean": stats.mean(means), "hns_median": stats.median(means)}
     values |= {"superhuman_gt1": stats.superhuman(means), "n_runs": entry["expected"]["n_runs"]}
     if found.runs:
-        runs = scores.normalised(found.runs, TASKS)
+        runs = benchmarks.normalised(found.runs, TASKS)
         values |= {"hns_iqm": stats.iqm(runs), "hns_optimality_gap": stats.optimality_gap(runs)}
         values["n_runs"] = sorted({len(found.runs[task]) for task in TASKS})
     return values
@@ -159,7 +159,7 @@ def check_curve(entry: dict[str, Any], short: str) -> None:
     e, tolerance = entry["expected"], entry["tol_other_stream"]
     steps, matrices = evaluation_matrices(RUNS[short], TASKS)
     where = [steps.index(step) for step in e["steps"]]
-    scaled = [stats.normalise(m[:, where], *REFERENCES[t]) for m, t in zip(matrices, TASKS, strict=True)]
+    scaled = [REFERENCES[t].normalise(m[:, where]) for m, t in zip(matrices, TASKS, strict=True)]
     found = stats.curve(e["steps"], scaled, "iqm", interval="percentile")
     for name, wanted in (("iqm", "iqm"), ("mean", "mean_hns"), ("median", "median_hns")):
         estimate = stats.curve(e["steps"], scaled, name, reps=100).estimate

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import stats
-from analysis.data import scores
+from analysis.data import benchmarks, scores
 from analysis.findings import guard
 from analysis.findings.results import evaluation_matrices
 from analysis.stats.resample import Stream, quantiles, stratified_indices
@@ -34,7 +34,7 @@ def raw(method: str, last: int = 1) -> dict[str, list[float]]:
 
 
 def hns(method: str, last: int = 1, reference: str = "exact") -> list[np.ndarray]:
-    return scores.normalised(raw(method, last), TASKS, reference)
+    return benchmarks.normalised(raw(method, last), TASKS, benchmarks.references(reference))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -44,8 +44,9 @@ def test_per_task_descriptions_equal_the_reference(method: str) -> None:
         values = [found.mean, found.std, found.sem, found.median, found.low, found.high, found.n]
         wanted = [expected[k] for k in ("mean", "std_ddof1", "sem", "median", "min", "max", "n")]
         assert values == pytest.approx(wanted, rel=1e-12)
-        random, human = scores.references()[task]
-        assert stats.normalise(found.mean, random, human) == pytest.approx(expected["hns_mean"], rel=1e-12)
+        assert float(benchmarks.references()[task].normalise(found.mean)) == pytest.approx(
+            expected["hns_mean"], rel=1e-12
+        )
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -102,8 +103,8 @@ def test_profiles_equal_the_reference(method: str) -> None:
 def test_curves_over_frames_equal_the_reference(method: str) -> None:
     expected = GOLDEN["methods"][method]["curve"]
     steps, matrices = evaluation_matrices([r for r in BUNDLED if r.method == method], TASKS)
-    table = scores.references()
-    scaled = [stats.normalise(m, *table[t]) for m, t in zip(matrices, TASKS, strict=True)]
+    table = benchmarks.references()
+    scaled = [table[t].normalise(m) for m, t in zip(matrices, TASKS, strict=True)]
     where = [steps.index(step) for step in expected["steps"]]
     for name, wanted in (("iqm", "iqm"), ("mean", "mean_hns"), ("median", "median_hns")):
         np.testing.assert_allclose(
@@ -137,12 +138,12 @@ def test_ranks_and_wins_equal_the_reference() -> None:
 def test_the_literatures_aggregates_equal_the_reference(method: str) -> None:
     expected = GOLDEN["literature"][method]
     (entry,) = [e for e in scores.literature() if e.method.name == method]
-    means = scores.normalised({task: [mean] for task, mean in entry.means.items()}, TASKS)
+    means = benchmarks.normalised({task: [mean] for task, mean in entry.means.items()}, TASKS)
     assert stats.mean(means) == pytest.approx(expected["hns_mean"], rel=1e-9)
     assert stats.median(means) == pytest.approx(expected["hns_median"], rel=1e-9)
     assert stats.superhuman(means) == expected["superhuman_gt1"]
     if entry.runs:
-        runs = scores.normalised(entry.runs, TASKS)
+        runs = benchmarks.normalised(entry.runs, TASKS)
         assert stats.iqm(runs) == pytest.approx(expected["hns_iqm"], rel=1e-9)
         assert stats.optimality_gap(runs) == pytest.approx(expected["hns_optimality_gap"], rel=1e-9)
 
