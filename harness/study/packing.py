@@ -6,26 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from agent.contract.config import Config, flatten, frames_per_step, suite_of
+from harness.study.gpu_memory import gpu_memory
 from harness.study.grid import Run
 from harness.study.profiles import Profile
 
 CONTEXT_GB = 0.8  # what each process takes on a GPU outside JAX's pool
 USABLE = 0.95
 
-VRAM_GB: dict[str, float] = {  # by the start of the type's name; what nvidia-smi reports, in GiB
-    "h200": 140.0,
-    "h100": 79.0,
-    "a100_80": 79.0,
-    "a100": 39.5,
-    "a40": 44.9,
-    "l40": 44.9,
-    "a6000": 47.9,
-    "v100": 31.7,
-    "rtx": 23.6,
-    "a10": 22.5,
-    "l4": 22.5,
-    "t4": 14.6,
-}
 MAX_PACK = 16
 
 
@@ -46,8 +33,7 @@ def gpu_memory_gb(profile: Profile) -> float | None:
     """Return the memory of the profile's GPU, as it says itself or as its type is known to have."""
     if profile.gpu_mem_gb is not None:
         return profile.gpu_mem_gb
-    kind = (profile.gpu_type or "").lower().replace("-", "_").removeprefix("nvidia_")
-    return next((size for name, size in VRAM_GB.items() if kind.startswith(name)), None)
+    return gpu_memory(profile.gpu_type or "")
 
 
 def run_memory_gb(config: Config, *, discrete: bool | None = None) -> float:
@@ -87,7 +73,8 @@ def plan_packs(runs: Sequence[Run], wanted: int | str, mode: str, memory_gb: flo
     """Return the jobs for the runs, those with the earliest runs first.
 
     A pack holds runs of one task that share every setting but seed and method, those outside a run's identity too:
-    its one computation, or the environment of its processes, is that of all of them. They are taken in the order given.
+    its one computation, or the environment of its processes, is that of all of them. They are taken in the order given,
+    and shared out evenly: ten runs of which eight fit into a job are five and five.
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
@@ -96,7 +83,8 @@ def plan_packs(runs: Sequence[Run], wanted: int | str, mode: str, memory_gb: flo
     for group in groups.values():
         waiting = list(group)
         while waiting:
-            size = pack_size(wanted, waiting[0].config, memory_gb)
+            most = pack_size(wanted, waiting[0].config, memory_gb)
+            size = -(-len(waiting) // -(-len(waiting) // most))  # as few jobs as can be, of sizes as equal as can be
             taken, waiting = waiting[:size], waiting[size:]
             packs.append(Pack(tuple(run.name for run in taken), mode if len(taken) > 1 else "vmap"))
     order = {run.name: index for index, run in enumerate(runs)}

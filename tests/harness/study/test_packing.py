@@ -64,7 +64,13 @@ def test_auto_fills_the_device_and_is_one_without_one() -> None:
 
 def test_a_gpus_memory_is_known_by_its_type() -> None:
     assert gpu_memory_gb(Profile(gpu_type="h100")) == 79.0
-    assert gpu_memory_gb(Profile(gpu_type="nvidia_a100_80gb_pcie")) == 79.0
+    assert gpu_memory_gb(Profile(gpu_type="nvidia_a100_80gb_pcie")) == 78.4
     assert gpu_memory_gb(Profile(gpu_type="a100")) == 39.5
     assert gpu_memory_gb(Profile(gpu_type="fake", gpu_mem_gb=11.0)) == 11.0
     assert gpu_memory_gb(Profile(gpu_type="unheard-of")) is None
+
+
+@pytest.mark.parametrize(("most", "sizes"), [(8, [5, 5]), (4, [4, 3, 3]), (10, [10]), (9, [5, 5]), (3, [3, 3, 2, 2])])
+def test_runs_of_one_task_are_shared_out_evenly(most: int, sizes: list[int]) -> None:
+    packs = plan_packs(atari("tasks=pong", "seeds=5"), most, "vmap")
+    assert [len(pack.runs) for pack in packs] == sizes
