@@ -69,6 +69,7 @@ def plan_order(study: Study, grid: Grid, command: Command, runs: list[Run]) -> O
     check_places(profile.env, study.path.parent)
     if profile.kind == "slurm":
         submit.check_path(study.path.parent)
+        profiles.check_python(profile)
     wanted = grid.pack if "pack" in command.settings or profile.pack is None else profile.pack
     mode = grid.pack_mode or profile.pack_mode or "vmap"
     memory = memory_gb(profile)

@@ -87,7 +87,7 @@ def _executor(launch: Launch, profile: Profile, name: str, jobs: int) -> Any:
     import submitit
 
     folder = launch.folder / "submitit"
-    python = f"exec {shlex.quote(sys.executable)}"
+    python = f"exec {profile.python or shlex.quote(sys.executable)}"
     executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_python=python)
     options = parameters(profile, name, jobs)
     setup = [*profile.setup, f"cd {shlex.quote(launch.data.code)}"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -11,18 +13,20 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from agent.contract.config import CONFIGS, read_yaml
 from agent.contract.words import ConfigError, nearest
 from harness.study.credentials import refuse_clear
+from harness.study.sbatch_options import check_option
 
 PROFILES = CONFIGS.parent / "slurm"
 DEFAULT = "default"
 SLURM_FOLDERS = ("/etc/slurm", "/etc/slurm-llnl", "/run/slurm/conf", "/opt/slurm/etc", "/usr/local/etc")
 Scalar = str | int | float | bool
+TIME = re.compile(r"(?:([0-9]+)-)?([0-9]+)(?::([0-9]{1,2}))?(?::([0-9]{1,2}))?")
 PLANNED = {  # variables that every job gets from its plan, and the settings they follow
     "XLA_PYTHON_CLIENT_MEM_FRACTION": "agent.jax.mem_fraction",
     "XLA_CLIENT_MEM_FRACTION": "agent.jax.mem_fraction",
@@ -31,25 +35,22 @@ PLANNED = {  # variables that every job gets from its plan, and the settings the
     "JAX_PLATFORMS": "cluster.gpus",
     "CUDA_VISIBLE_DEVICES": "cluster.gpus",
 }
-OWN_OPTIONS = {  # sbatch options that the harness sets, and what to do instead of writing them under `slurm`
-    "job-name": "jobs are found again by the name they get",
-    "array": "set {}array_throttle= instead",
-    "time": "set {}walltime_min= instead",
-    "partition": "set {}partition= instead",
-    "account": "set {}account= instead",
-    "qos": "set {}qos= instead",
-    "constraint": "set {}constraint= instead",
-    "exclude": "set {}exclude= instead",
-    "cpus-per-task": "set {}cpus= instead",
-    "mem": "set {}mem_gb= instead",
-    "nodes": "a job is one process tree on one node",
-    "ntasks": "a job is one process tree on one node",
-    "ntasks-per-node": "a job is one process tree on one node",
-    "output": "python -m harness.logs shows the logs",
-    "error": "python -m harness.logs shows the logs",
-    "open-mode": "logs of a requeued job are appended to",
-    "parsable": "the answer of sbatch is read as it is",
-}
+
+
+def minutes(value: Any) -> Any:
+    """Return a duration in whole minutes, rounded up as Slurm does; what is no duration is returned as it is.
+
+    These are `90` (minutes), `90:30` (with seconds), `24:00:00`, `2-00`, `2-12:30` and `2-12:30:00`.
+    """
+    match = TIME.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        return value
+    days, first, second, third = match[1], int(match[2]), int(match[3] or 0), int(match[4] or 0)
+    if days is not None:
+        hours, mins, seconds = first, second, third
+    else:
+        hours, mins, seconds = (first, second, third) if match[4] else (0, first, second)
+    return int(days or 0) * 1440 + hours * 60 + mins + (seconds > 0)
 
 
 class Profile(BaseModel):
@@ -57,7 +58,8 @@ class Profile(BaseModel):
 
     `env` sets variables of its processes, secret ones by reference (`harness/study/credentials.py`);
     `slurm` passes any other sbatch option through, and may say `gres`, `signal` and `requeue` otherwise;
-    `setup` lines run in the job's shell before Python starts; `scratch` is a node-local folder for
+    `setup` lines run in the job's shell before Python starts; `python` is the command that is Python there, "" the one
+    that launches; `scratch` is a node-local folder for
     compilation caches ("" is the job's own TMPDIR); one that cannot be used costs compiling again.
     """
 
@@ -75,13 +77,14 @@ class Profile(BaseModel):
     gpu_mem_gb: Annotated[float, Field(gt=0)] | None = None
     cpus: Annotated[int, Field(gt=0)] = 8
     mem_gb: Annotated[float, Field(gt=0)] | None = 32.0
-    walltime_min: Annotated[int, Field(ge=1)] = 1440
+    walltime_min: Annotated[int, BeforeValidator(minutes), Field(ge=1)] = 1440
     signal_s: Annotated[int, Field(ge=0)] = 120
     array_throttle: Annotated[int, Field(gt=0)] = 256
     jobs: Annotated[int, Field(gt=0)] | None = None
     pack: Annotated[int, Field(gt=0)] | Literal["auto"] | None = None
     pack_mode: Literal["vmap", "process"] | None = None
     setup: tuple[str, ...] = ()
+    python: str = ""
     env: dict[str, str] = Field(default_factory=dict)
     scratch: str = ""
     exclude: tuple[str, ...] = ()
@@ -131,7 +134,10 @@ def choose(name: str | None, overrides: Mapping[str, Any], *, look: bool = False
     note = ""
     if name is None:
         name, note = _default()
-    if name not in names():
+    if _is_path(name):
+        if not Path(name).expanduser().is_file():
+            raise ConfigError(f"cluster={name}: there is no such file; one like slurm/h100.yaml is expected")
+    elif name not in names():
         raise ConfigError(f"cluster={name}: {nearest(name, names(), 'cluster')}")
     profile = load(name, overrides)
     if profile.kind == "slurm" and not look and not have_slurm():
@@ -146,21 +152,28 @@ def _default() -> tuple[str, str]:
         return DEFAULT, f"cluster={DEFAULT} (slurm/{DEFAULT}.yaml)"
     others = [name for name in names() if name not in ("local", "template", "test")]
     raise ConfigError(
-        f"this machine has Slurm: name a profile, as in cluster={others[0] if others else 'local'} "
+        f"this machine has Slurm: name a profile or its file, as in cluster={others[0] if others else 'local'} "
         f"({', '.join(names())}), or write slurm/{DEFAULT}.yaml from slurm/template.yaml"
     )
 
 
+def _is_path(name: str) -> bool:
+    return "/" in name or name.endswith((".yaml", ".yml"))
+
+
 def load(name: str, overrides: Mapping[str, Any] | None = None) -> Profile:
-    """Return the profile in slurm/NAME.yaml; `local` needs no file. ConfigError names the key and what is allowed."""
-    path = PROFILES / f"{name}.yaml"
+    """Return the profile in slurm/NAME.yaml, or of a path; `local` needs no file.
+
+    Raises: ConfigError, which names the key and what is allowed.
+    """
+    path = Path(name).expanduser() if _is_path(name) else PROFILES / f"{name}.yaml"
     data: dict[str, Any] = {"kind": "local", "gpus": "auto", "cpus": os.cpu_count() or 1, "mem_gb": None}
     if name != "local" or path.is_file():
         file = read_yaml(path)
         data = (data | file) if name == "local" else file
-    where = f"slurm/{name}.yaml"
+    where = name if _is_path(name) else f"slurm/{name}.yaml"
     try:
-        return build(name, data, overrides or {})
+        return build(path.stem, data, overrides or {})
     except ConfigError as error:
         raise ConfigError(str(error) if str(error).startswith("cluster.") else f"{where}: {error}") from error
 
@@ -187,10 +200,7 @@ def build(name: str, data: Mapping[str, Any], overrides: Mapping[str, Any]) -> P
             raise ConfigError(f"{prefix}env.{variable}: jobs get it from their plan; set {PLANNED[variable]}= instead")
     _refuse_secrets(merged, "cluster." if {"env", "setup", "slurm"} & {key.split(".")[0] for key in overrides} else "")
     for option in cast("Mapping[str, Any]", merged.get("slurm") or {}):
-        instead = OWN_OPTIONS.get(option.replace("_", "-"))
-        if instead is not None:
-            prefix = "cluster." if f"slurm.{option}" in overrides else ""
-            raise ConfigError(f"{prefix}slurm.{option}: the harness sets it; {instead.format(prefix)}")
+        check_option(option, "cluster." if f"slurm.{option}" in overrides else "")
     try:
         profile = Profile.model_validate({**{k: _tuples(v) for k, v in merged.items()}, "name": name})
     except ValidationError as error:
@@ -199,6 +209,14 @@ def build(name: str, data: Mapping[str, Any], overrides: Mapping[str, Any]) -> P
         prefix = "cluster." if key.split(".")[0] in {k.split(".")[0] for k in overrides} else ""
         reason = f"{first['msg'][0].lower()}{first['msg'][1:]}"
         raise ConfigError(f"{prefix}{key}: {first['input']!r} is refused: {reason}") from error
+    if profile.python and profile.kind != "slurm":
+        raise ConfigError("python: jobs on this machine run in the Python that launches; launch with another one")
+    if profile.kind == "slurm" and profile.gpus not in (0, 1):
+        prefix = "cluster." if "gpus" in overrides else ""
+        raise ConfigError(
+            f"{prefix}gpus: {profile.gpus} is refused: a job trains on one GPU and would keep the others idle; "
+            "1, or 0 for the CPU, is expected, and pack= says how many runs share it"
+        )
     if profile.kind == "slurm" and profile.signal_s >= profile.walltime_min * 60:
         prefix = "cluster." if {"signal_s", "walltime_min"} & overrides.keys() else ""
         instead = f"set a smaller {prefix}signal_s= or more {prefix}walltime_min="
@@ -207,6 +225,24 @@ def build(name: str, data: Mapping[str, Any], overrides: Mapping[str, Any]) -> P
             f"the end of its {profile.walltime_min * 60} s; {instead}"
         )
     return profile
+
+
+def check_python(profile: Profile) -> None:
+    """Raise ConfigError where the profile's Python cannot be what a job needs, as far as that can be seen here.
+
+    A command of several words (of a container, say) is looked for only, and after set-up lines nothing is known.
+    """
+    if not profile.python or profile.setup:
+        return
+    words = shlex.split(profile.python)
+    program = shutil.which(words[0])
+    if program is None:
+        raise ConfigError(f"python: {words[0]} is not to be found here, and no set-up line brings it")
+    if len(words) == 1:
+        done = subprocess.run([program, "-c", "import jax, pydantic, submitit"], capture_output=True, timeout=120)
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
+            raise ConfigError(f"python: {program} lacks what jobs need: {said[-1]}")
 
 
 def _refuse_secrets(merged: Mapping[str, Any], prefix: str) -> None:
@@ -227,13 +263,20 @@ def refuse_copied_secrets() -> None:
 
 def _read(key: str, text: str) -> Any:
     """Read a value typed on the command line as YAML would; lists are separated by commas."""
-    if key in ("exclude", "setup"):
-        return [part for part in text.split(",") if part]
+    if key == "setup":
+        return text.splitlines()  # a line may have commas of its own
+    if key == "exclude":
+        return _hosts(text)
     try:
         value = cast("Any", YAML(typ="safe", pure=True)).load(text)
     except YAMLError:
         return text
     return value if isinstance(value, (int, float, bool)) and key not in ("partition", "account", "qos") else text
+
+
+def _hosts(text: str) -> list[str]:
+    """Split a list of hosts at the commas outside brackets: `n[1,3],m2`."""
+    return [part for part in re.split(r",(?![^\[]*\])", text) if part]
 
 
 def _tuples(value: Any) -> Any:

@@ -1,12 +1,13 @@
 """Cluster profiles."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from agent.contract.words import ConfigError
 from harness.study import profiles
-from harness.study.profiles import Profile, build, choose, load, names, widen
+from harness.study.profiles import Profile, build, check_python, choose, load, names, widen
 
 
 @pytest.mark.parametrize("name", names())
@@ -63,3 +64,71 @@ def test_an_unknown_cluster_gets_the_nearest_one(tmp_path: Path, monkeypatch: py
     with pytest.raises(ConfigError, match="cluster=a100: this machine belongs to no Slurm"):
         choose("a100", {})
     assert choose("a100", {}, look=True).profile.partition == "gpu"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("90", 90),
+        ("24:00:00", 1440),
+        ("2-00:00:00", 2880),
+        ("2-12", 3600),
+        ("1-12:30", 2190),
+        ("90:30", 91),
+        ("0:00:30", 1),
+    ],
+)
+def test_a_walltime_is_read_as_slurm_spells_it(text: str, expected: int) -> None:
+    assert build("a", {"signal_s": 0}, {"walltime_min": text}).walltime_min == expected
+    assert build("a", {"signal_s": 0, "walltime_min": text}, {}).walltime_min == expected
+
+
+@pytest.mark.parametrize("text", ["a day", "1:2:3:4", "-5", "0", "1h", "12:345"])
+def test_what_is_no_walltime_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^cluster\.walltime_min: "):
+        build("a", {"signal_s": 0}, {"walltime_min": text})
+
+
+def test_a_set_up_line_with_a_comma_stays_whole_and_so_does_a_range_of_hosts() -> None:
+    profile = build("a", {}, {"setup": "module load cuda,cudnn", "exclude": "n[1,3],m2"})
+    assert profile.setup == ("module load cuda,cudnn",)
+    assert profile.exclude == ("n[1,3]", "m2")
+    assert build("a", {}, {"setup": "module load a\nexport B=1,2"}).setup == ("module load a", "export B=1,2")
+
+
+def test_several_gpus_of_a_job_are_refused_as_it_would_use_one() -> None:
+    with pytest.raises(ConfigError, match=r"^cluster\.gpus: 4 is refused: a job trains on one GPU"):
+        build("a", {}, {"gpus": "4"})
+    assert build("local", {"kind": "local", "gpus": 4}, {}).gpus == 4
+
+
+def test_a_profile_may_be_a_file_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.yaml").write_text("partition: gpu\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for name in (str(tmp_path / "mine.yaml"), "./mine.yaml", "mine.yaml", "~/mine.yaml"):
+        profile = choose(name, {}, look=True).profile
+        assert (profile.name, profile.partition) == ("mine", "gpu")
+    with pytest.raises(ConfigError, match=r"cluster=\./their\.yaml: there is no such file"):
+        choose("./their.yaml", {})
+    (tmp_path / "mine.yaml").write_text("partiton: gpu\n")
+    with pytest.raises(ConfigError, match=r"^\./mine\.yaml: unknown key 'partiton'"):
+        choose("./mine.yaml", {}, look=True)
+
+
+def test_the_python_of_jobs_is_checked_where_it_can_be(tmp_path: Path) -> None:
+    def check(python: str, *setup: str) -> None:
+        check_python(build("a", {"python": python, "setup": list(setup)}, {}))
+
+    check(sys.executable)
+    check("env python")
+    check("apptaner exec image.sif python", "module load apptaner")
+    with pytest.raises(ConfigError, match="python: apptaner is not to be found here, and no set-up line brings it"):
+        check("apptaner exec image.sif python")
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S -I "$@"\n')
+    bare.chmod(0o755)
+    with pytest.raises(ConfigError, match="lacks what jobs need: ModuleNotFoundError: No module named"):
+        check(str(bare))
+    with pytest.raises(ConfigError, match="python: jobs on this machine run in the Python that launches"):
+        build("local", {"kind": "local", "python": "python3"}, {})
