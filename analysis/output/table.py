@@ -1,10 +1,10 @@
 """One table, written as Markdown, LaTeX (booktabs), CSV, HTML, or plain text."""
 
 import csv
-import html
 import io
 from dataclasses import dataclass, field
 
+from analysis.output.html import fill
 from analysis.output.latex import latex
 
 
@@ -68,21 +68,7 @@ class Table:
 
     def html(self) -> str:
         """Return a sortable HTML table; cells carry their sort value."""
-        head = "".join(f'<th scope="col"><button type="button">{html.escape(c)}</button></th>' for c in self.columns)
-        body = "".join("<tr>" + "".join(self._td(e, k) for k, e in enumerate(row)) + "</tr>\n" for row in self.rows)
-        notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in self.notes)
-        caption = f"<caption>{html.escape(self.title)}</caption>"
-        return (
-            f'<div class="scroll"><table class="sortable" id="table-{self.name}">{caption}'
-            f"<thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>{notes}\n"
-        )
-
-    def _td(self, entry: Entry, column: int) -> str:
-        value = "" if entry.value is None else f' data-value="{html.escape(str(entry.value))}"'
-        hint = f' title="{html.escape(entry.title)}"' if entry.title else ""
-        tag = 'th scope="row"' if column == 0 else "td"
-        text = html.escape(entry.text)
-        return f"<{tag}{value}{hint}>{f'<strong>{text}</strong>' if entry.best else text}</{tag.split()[0]}>"
+        return fill("table.html.j2", {"table": self})
 
 
 def _md(text: str) -> str:

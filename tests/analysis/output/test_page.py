@@ -62,6 +62,29 @@ def test_the_page_is_well_formed_with_unique_ids_and_links_that_exist(page: Path
     assert len(folders) == 12 and all((page.parent / link).is_dir() for link in folders)
 
 
+def test_every_table_and_figure_of_the_report_is_on_the_page(page: Path) -> None:
+    outline = Outline()
+    outline.feed(page.read_text(encoding="utf-8"))
+    for kind, ending in (("table", "csv"), ("figure", "svg")):
+        files = {path.stem for path in (page.parent / f"{kind}s").glob(f"*.{ending}")}
+        assert len(files) > 5 and {f"{kind}-{name}" for name in files} <= set(outline.ids)
+
+
+def test_whatever_stands_in_names_and_reasons_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    file = tmp_path / "extra.csv"
+    odd = "<script>x</script>&\"'"
+    quoted = odd.replace('"', '""')
+    file.write_text(f'method,task,seed,frames,score\n"{quoted}",atari_pong,0,1,2\n"{quoted}",atari_nope,0,1,2\n')
+    words = [f"extra={file}", "tasks=pong", f"out={tmp_path / 'report'}", "reps=200", "--force"]
+    assert report.main(words) == 0
+    for path in [tmp_path / "report/index.html", *(tmp_path / "report/tables").glob("*.html")]:
+        text = path.read_text(encoding="utf-8")
+        assert "<script>x" not in text
+        if "per_task" in path.name or "index" in path.name:
+            assert "&lt;script&gt;x&lt;/script&gt;&amp;" in text
+
+
 def test_the_page_asks_nothing_of_the_network(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     named = set(re.findall(r"https?://[^\s\"'<>)]+", text))
