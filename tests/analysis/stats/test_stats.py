@@ -16,7 +16,6 @@ from analysis.data import benchmarks, scores
 from analysis.findings import guard
 from analysis.findings.results import evaluation_matrices
 from analysis.stats.resample import Stream, quantiles, stratified_indices
-from tests.analysis.studies import write_study
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[2] / "golden" / "published_statistics.json").read_text())
 METHODS = list(GOLDEN["methods"])
@@ -333,14 +332,3 @@ def test_the_modules_examples_hold() -> None:
     import doctest
 
     assert doctest.testmod(stats).failed == 0
-
-
-def test_the_readmes_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    write_study(Path("runs/atari100k"), tasks=("atari_pong",), metrics=True)
-    text = (Path(stats.__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    examples = [part.split("```")[0] for part in text.split("```python\n")[1:]]
-    assert len(examples) == 2
-    for code in examples:
-        exec(compile(code, "README.md", "exec"), {})
