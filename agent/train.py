@@ -29,7 +29,7 @@ from agent.contract.records import Provenance, read_record
 from agent.contract.run_folder import RunDir, read_result
 from agent.contract.terminal import print_anywhere
 from agent.contract.variables import JOB_ID
-from agent.contract.words import ConfigError
+from agent.contract.words import ConfigError, typed_path
 from agent.envs.registry import check_available
 
 if TYPE_CHECKING:
@@ -109,9 +109,10 @@ def prepare(given: Arguments) -> list[tuple[Config, RunDir]]:
     if given.runs:
         if given.configs or given.overrides or given.logdir:
             raise ConfigError("--runs trains folders as their config.yaml says; it takes no other settings")
-        for name in given.runs:
-            refuse_foreign_run(Path(name))
-        pairs = [(_saved(RunDir(Path(name))), RunDir(Path(name))) for name in given.runs]
+        folders = [RunDir(typed_path("--runs", name)) for name in given.runs]
+        for run in folders:
+            refuse_foreign_run(run.path)
+        pairs = [(_saved(run), run) for run in folders]
         _check_pack(pairs)
         _check_cache(pairs[0][0])
         return pairs
@@ -119,7 +120,10 @@ def prepare(given: Arguments) -> list[tuple[Config, RunDir]]:
         raise ConfigError(f"--logdir is missing: {USAGE}")
     if "task" not in given.overrides:
         raise ConfigError(f"--task is missing: {USAGE}")
-    config, run = configuration.make_config(given.configs, given.overrides), RunDir(Path(given.logdir))
+    config, run = (
+        configuration.make_config(given.configs, given.overrides),
+        RunDir(typed_path("--logdir", given.logdir)),
+    )
     refuse_foreign_run(run.path)
     _check_cache(config)
     check_available(config.task, config.env)

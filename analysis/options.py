@@ -19,7 +19,7 @@ settings:
   out=          where the report goes (default: report)
   tasks=        comma list; the suite's prefix may be left out
   methods=      comma list of the study's methods and of published ones (scores/methods.csv)
-  seeds=        5 (0..4), 0..4, or 1,3
+  seeds=        0..4, 3, or 1,3
   extra=        scores to add (comma list): a CSV with columns method,task,seed,frames,score; DreamerV3's json.gz;
                 a folder of its runs (scores.jsonl); NAME:PATH gives the method a name
   references=   random and reference scores of tasks: a CSV with columns task,random,human or task,random,reference

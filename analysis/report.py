@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.contract.exit_codes import DONE, FAILED, INTERRUPTED, WRONG_INPUT
 from agent.contract.terminal import print_anywhere
-from agent.contract.words import ConfigError
+from agent.contract.words import ConfigError, typed_path
 from analysis.data import load, scores
 from analysis.data.last import parse_last
 from analysis.findings import added, guard, results, tidy
@@ -55,7 +55,7 @@ def _run(options: Options) -> int:
         last_frames=last_frames,
         interval=options.interval,
     )
-    out = Path(options.settings.get("out", "report"))
+    out = typed_path("out", options.settings.get("out", "report"))
     folder.check_out(out)
     material = gather(options)
     blocking = [f for f in material.findings if f.blocking]

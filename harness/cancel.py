@@ -11,13 +11,18 @@ from agent.contract.records import write_record
 from agent.contract.words import ConfigError
 from harness.backend import slurm
 from harness.backend.slurm import Phase
-from harness.command import Command, SubmissionError, run
+from harness.command import Command, Flag, SubmissionError, counted, run
 from harness.job import slurm_call
 from harness.state.run_state import RunState, State, Where
 from harness.state.survey import job_of, overview
 from harness.study.folder import Launch, follow_up, study_of
 from harness.study.plan import select
 from harness.study.records import CancelRecord
+
+FLAGS = {
+    "dry-run": Flag("show what would be cancelled"),
+    "yes": Flag("do not ask, on a terminal, before more than one job is cancelled"),
+}
 
 
 def cancel(command: Command) -> int:
@@ -30,6 +35,10 @@ def cancel(command: Command) -> int:
         live = [s for s in states if s.run.name in chosen and s.live and s.where is not None]
         open_names = {s.run.name for s in states if s.state is not State.DONE}
         jobs = _by_job(live)
+        if "dry-run" in command.flags or (len(jobs) > 1 and not _agreed(live, len(jobs), command)):
+            print("\n".join(f"{s.run.name}  {s.label}" for s in live) or "no selected run is queued or running")
+            print(f"{counted(len(live), 'run')} in {counted(len(jobs), 'job')}; nothing was cancelled")
+            return DONE
         for (launch, number), names in jobs.items():
             others = [n for n in launch.packs[number] if n in open_names and n not in names]
             if others and launch.data.packs[number].mode == "vmap":
@@ -61,6 +70,15 @@ def cancel(command: Command) -> int:
     return DONE
 
 
+def _agreed(live: Sequence[RunState], jobs: int, command: Command) -> bool:
+    """Return whether several jobs may go: on a terminal the user is asked; scripts and --yes are not."""
+    if "yes" in command.flags or not sys.stdin.isatty():
+        return True
+    running = sum(s.state is State.RUNNING for s in live)
+    answer = input(f"cancel {counted(len(live), 'run')} in {counted(jobs, 'job')}, {running} of them running? [y/N] ")
+    return answer.strip().casefold() in ("y", "yes")
+
+
 def _ask(launch: Launch, number: int, names: Sequence[str]) -> None:
     """Ask a job to stop some of its runs, as well as those it was asked for before."""
     file = launch.cancel_file(number)
@@ -83,7 +101,7 @@ def _by_job(states: Sequence[RunState]) -> dict[tuple[Launch, int], list[str]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    return run("harness.cancel", "Stop runs; what they have checkpointed stays.", {}, cancel, argv)
+    return run("harness.cancel", "Stop runs; what they have checkpointed stays.", FLAGS, cancel, argv)
 
 
 if __name__ == "__main__":

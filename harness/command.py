@@ -22,10 +22,10 @@ class SubmissionError(Exception):
 # What every command understands, with one line of help.
 KEYS: dict[str, str] = {
     "grid": "name of a file in configs/grids, or a path to one",
-    "seeds": "5 (0..4), 0..4, or 1,3",
+    "seeds": "0..4, or 1,3; 5 alone is seed 5, and for launch the seeds 0..4",
     "tasks": "comma list; the suite's prefix may be left out",
     "methods": "dreamerv3, harmony_dreamerv3 (or the start of a name)",
-    "cluster": "name of a profile in slurm/, or local",
+    "cluster": "name of a profile in slurm/, the path of one, or local",
     "pack": "runs of one task per job, or auto",
     "pack.mode": "vmap (one process) or process (one process per run)",
     "jobs": "packs at once on cluster=local",

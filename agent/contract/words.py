@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from agent.contract.tasks import ALIASES
 
@@ -51,20 +52,32 @@ def refuse_repeats(key: str, items: Sequence[object]) -> None:
         raise ConfigError(f"{key}: {str(repeated[0])!r} is given twice")
 
 
-def parse_seeds(text: str) -> list[int]:
-    """Return the seeds of `5` (0..4), `0..4` or `1,3,7..9`, in order; `0` is seed 0.
+def typed_path(key: str, text: str) -> Path:
+    """Return a path as it is typed, `~` being a home folder.
+
+    Raises: ConfigError for somebody's home that is not there, and for a `{placeholder}`, which nobody fills.
+    """
+    if match := re.search(r"\{\w*\}", text):
+        raise ConfigError(f"{key}={text}: nobody fills {match[0]} in; write a name that the next command finds")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{key}={text}: {error}") from error
+
+
+def parse_seeds(text: str, *, count: bool = False) -> list[int]:
+    """Return the seeds of `0..4`, `3` or `1,3,7..9`, in order; with `count`, a lone `5` is 0..4 and `0` is seed 0.
 
     Raises: ConfigError for anything negative, backwards, repeated or not whole.
     """
-    advice = "allowed: a count (5 means 0..4), a range 0..4, or a list 1,3"
+    advice = f"allowed: {'a count (5 means 0..4)' if count else 'a seed 3'}, a range 0..4, or a list 1,3"
     parts = [part.strip() for part in text.split(",")]
-    if len(parts) == 1 and re.fullmatch(r"[0-9]+", parts[0]):
-        count = int(parts[0])
-        _limit_seeds(text, count)
-        return list(range(max(count, 1)))
+    if count and len(parts) == 1 and re.fullmatch(r"[0-9]{1,18}", parts[0]):
+        _limit_seeds(text, int(parts[0]))
+        return list(range(max(int(parts[0]), 1)))
     seeds: list[int] = []
     for part in parts[:-1] if len(parts) > 1 and not parts[-1] else parts:
-        match = re.fullmatch(r"([0-9]+)(?:\.\.([0-9]+))?", part)
+        match = re.fullmatch(r"([0-9]{1,18})(?:\.\.([0-9]{1,18}))?", part)
         if match is None:
             raise ConfigError(f"seeds={text}: {part!r} is not a seed; {advice}")
         first, last = int(match[1]), int(match[2] or match[1])
@@ -76,6 +89,18 @@ def parse_seeds(text: str) -> list[int]:
     if max(seeds) > 2**31 - 1:
         raise ConfigError(f"seeds={text}: a seed is at most {2**31 - 1}")
     return seeds
+
+
+def spell_seeds(seeds: Iterable[int]) -> str:
+    """Return seeds as every command understands them: `0..4`, `1,3`, `3..3` for seed 3 alone."""
+    groups: list[list[int]] = []
+    for seed in sorted(set(seeds)):
+        if groups and seed == groups[-1][-1] + 1:
+            groups[-1].append(seed)
+        else:
+            groups.append([seed])
+    alone = len(groups) == 1
+    return ",".join(f"{g[0]}..{g[-1]}" if len(g) > 2 or alone else ",".join(map(str, g)) for g in groups)
 
 
 def _limit_seeds(text: str, count: int) -> None:

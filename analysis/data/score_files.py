@@ -16,7 +16,7 @@ from typing import Any, cast
 import numpy as np
 
 from agent.contract import files
-from agent.contract.words import ConfigError
+from agent.contract.words import ConfigError, typed_path
 from analysis.data import scores
 from analysis.data.scores import TRAINING_WINDOW, RunScores, read_text
 from analysis.data.values import MAX_FRAMES, is_finite
@@ -27,7 +27,8 @@ Curve = Mapping[int, float]
 def split_name(text: str) -> tuple[str, Path]:
     """Return the method's name (or "") and the path of `PATH` or `NAME:PATH`; a path that exists is one."""
     name, colon, path = text.partition(":")
-    return ("", Path(text)) if not colon or Path(text).exists() else (name.strip(), Path(path))
+    whole = typed_path("extra", text)
+    return ("", whole) if not colon or whole.exists() else (name.strip(), typed_path("extra", path))
 
 
 def read_scores(text: str) -> list[RunScores]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from shlex import quote
 
 from agent.contract.run_folder import RunKey
+from agent.contract.words import spell_seeds
 from analysis.data.load import LoadedRun
 
 
@@ -37,7 +38,7 @@ def _command(module: str, keys: Sequence[RunKey], runs: Sequence[LoadedRun], gri
             parts.append(quote(f"agent.{name}={','.join(values)}"))
     seeds = sorted({key.seed for key in keys})
     if len(seeds) < len({run.key.seed for run in runs}):
-        parts.append("seeds=" + ",".join(map(str, seeds)) + ("," if len(seeds) == 1 and seeds[0] > 0 else ""))
+        parts.append(f"seeds={spell_seeds(seeds)}")
     return " ".join(parts)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from agent.contract.words import ConfigError, match_names, nearest, parse_seeds
+from agent.contract.words import ConfigError, match_names, nearest, parse_seeds, typed_path
 from analysis.data import benchmarks, load, scores
 from analysis.findings import added, guard, results, trace
 from analysis.options import Options
@@ -34,7 +34,11 @@ def gather(options: Options) -> Material:
     name = options.settings.get("study") or options.grid_name
     study = _study(options, name) if name else None
     own = [run.scores for run in study.runs] if study else scores.bundled()
-    given = benchmarks.read_references(Path(path)) if (path := options.settings.get("references")) else {}
+    given = (
+        benchmarks.read_references(typed_path("references", path))
+        if (path := options.settings.get("references"))
+        else {}
+    )
     known = [task for benchmark in benchmarks.benchmarks().values() for task in benchmark.tasks]
     extra, unknown = added.take(options.items("extra"), own, [*known, *given])
     pool = [*own, *extra]
@@ -93,7 +97,7 @@ def _judge(options: Options, study: load.LoadedStudy | None, selected: Sequence[
 
 
 def _study(options: Options, name: str) -> load.LoadedStudy:
-    runs = Path(options.settings.get("runs", "runs"))
+    runs = typed_path("runs", options.settings.get("runs", "runs"))
     if not (runs / name).is_dir():
         studies = (
             sorted(p.name for p in runs.iterdir() if p.is_dir() and not p.name.startswith(".")) if runs.is_dir() else []

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from agent.contract.words import spell_seeds
 from harness.command import counted
 from harness.state.diagnose import Retry, grouped
 from harness.state.hours import Spent
@@ -180,7 +181,7 @@ def next_command(states: Sequence[RunState], selectors: str) -> str:
 
 def _words(state: RunState) -> str:
     key = state.run.key
-    return f"tasks={key.task} methods={key.method} seeds={key.seed}..{key.seed}"
+    return f"tasks={key.task} methods={key.method} seeds={spell_seeds([key.seed])}"
 
 
 def tell_unknown(view: Overview) -> int:

@@ -39,7 +39,7 @@ from agent.contract.ownership import (
 )
 from agent.contract.records import Plan, read_record, write_record
 from agent.contract.run_folder import RunDir, RunKey, plan_path, read_plan, safe_name
-from agent.contract.words import ConfigError, nearest
+from agent.contract.words import ConfigError, nearest, typed_path
 from harness.command import Command, SubmissionError
 from harness.study.grid_file import grid_path
 from harness.study.records import ArrayRecord, CancelRecord, JobsRecord, LaunchRecord, PackRecord
@@ -286,7 +286,7 @@ def _no_study(path: Path, grid: str) -> str:
 
 def runs_folder(command: Command) -> Path:
     """Return the absolute folder of all studies."""
-    return Path(command.settings.get("runs", "runs")).expanduser().absolute()
+    return typed_path("runs", command.settings.get("runs", "runs")).absolute()
 
 
 def study_of(command: Command) -> Study:

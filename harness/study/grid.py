@@ -165,7 +165,7 @@ def configure(grid: Grid, command: Command) -> Grid:
         refuse_repeats("methods", methods)
         grid = replace(grid, methods=tuple(methods))
     if "seeds" in settings:
-        grid = replace(grid, seeds=tuple(parse_seeds(settings["seeds"])))
+        grid = replace(grid, seeds=tuple(parse_seeds(settings["seeds"], count=True)))
     if "preset" in settings:
         names = parse_presets(comma_list("preset", settings["preset"]))
         grid = replace(grid, parts=tuple(replace(part, presets=names) for part in grid.parts))

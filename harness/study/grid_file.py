@@ -10,7 +10,7 @@ from typing import Any
 
 from agent.contract.config import CONFIGS, flatten, known_methods, read_yaml, validate_task
 from agent.contract.methods import PAIR
-from agent.contract.words import ConfigError, match_name, nearest, parse_seeds, refuse_repeats
+from agent.contract.words import ConfigError, match_name, nearest, parse_seeds, refuse_repeats, typed_path
 from harness.study.grid import (
     Grid,
     Part,
@@ -31,7 +31,7 @@ GRID_KEYS = (*PART_KEYS, "description", "parts", "methods", "seeds", "cluster", 
 def grid_path(name: str) -> Path:
     """Return the file of a grid, by name in configs/grids or by path."""
     if name.endswith((".yaml", ".yml")) or "/" in name:
-        return Path(name)
+        return typed_path("grid", name)
     path = GRIDS / f"{name}.yaml"
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or not path.is_file():
         raise ConfigError(f"grid={name}: {nearest(name, [p.stem for p in GRIDS.glob('*.yaml')], 'grid')}")
@@ -71,7 +71,7 @@ def _grid(path: Path, data: dict[str, Any]) -> Grid:
         source=_shown(path),
         parts=parts,
         methods=tuple(methods),
-        seeds=tuple(parse_seeds(",".join(map(str, seeds)))),
+        seeds=tuple(parse_seeds(",".join(map(str, seeds)), count=True)),
         axes=axes,
         cluster=data.get("cluster"),
         pack=parse_pack(data.get("pack", 1)),

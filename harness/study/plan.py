@@ -49,7 +49,9 @@ def select(command: Command, planned: Sequence[Planned]) -> list[Planned]:
         missing = [seed for seed in seeds if seed not in {run.key.seed for run in planned}]
         if missing:
             known = ", ".join(str(seed) for seed in sorted({run.key.seed for run in planned}))
-            raise ConfigError(f"seeds={command.settings['seeds']}: seed {missing[0]} is not in this study ({known})")
+            text = command.settings["seeds"]
+            count = f"; a count is for launch alone, here {text} seeds are 0..{seeds[0] - 1}" if text.isdigit() else ""
+            raise ConfigError(f"seeds={text}: seed {missing[0]} is not in this study ({known}){count}")
         chosen = [run for run in chosen if run.key.seed in seeds]
     for key, text in command.agent.items():
         chosen = _select_variants(key, text, chosen, methods)

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from agent.contract.config import CONFIGS, read_yaml
-from agent.contract.words import ConfigError, nearest
+from agent.contract.words import ConfigError, nearest, typed_path
 from harness.study.credentials import refuse_clear
 from harness.study.sbatch_options import check_option
 
@@ -135,7 +135,7 @@ def choose(name: str | None, overrides: Mapping[str, Any], *, look: bool = False
     if name is None:
         name, note = _default()
     if _is_path(name):
-        if not Path(name).expanduser().is_file():
+        if not typed_path("cluster", name).is_file():
             raise ConfigError(f"cluster={name}: there is no such file; one like slurm/h100.yaml is expected")
     elif name not in names():
         raise ConfigError(f"cluster={name}: {nearest(name, names(), 'cluster')}")
@@ -166,7 +166,7 @@ def load(name: str, overrides: Mapping[str, Any] | None = None) -> Profile:
 
     Raises: ConfigError, which names the key and what is allowed.
     """
-    path = Path(name).expanduser() if _is_path(name) else PROFILES / f"{name}.yaml"
+    path = typed_path("cluster", name) if _is_path(name) else PROFILES / f"{name}.yaml"
     data: dict[str, Any] = {"kind": "local", "gpus": "auto", "cpus": os.cpu_count() or 1, "mem_gb": None}
     if name != "local" or path.is_file():
         file = read_yaml(path)

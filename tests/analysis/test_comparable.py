@@ -89,13 +89,13 @@ def test_gap_commands_name_variants_as_the_harness_selects_them() -> None:
     launch, resubmit = fill_command(keys[-2:], found.runs, "my grids/a.yaml").split(" && ")
     axes = ["agent.actent=0.001,0.003", "agent.run.train_ratio=64"]
     start = ["grid=my grids/a.yaml", "methods=harmony_dreamerv3"]
-    assert shlex.split(launch) == ["python", "-m", "harness.launch", *start, *axes, "seeds=1,"]
-    resubmit_words = ["python", "-m", "harness.resubmit", *start, "agent.actent=0.003", "seeds=0"]
+    assert shlex.split(launch) == ["python", "-m", "harness.launch", *start, *axes, "seeds=1..1"]
+    resubmit_words = ["python", "-m", "harness.resubmit", *start, "agent.actent=0.003", "seeds=0..0"]
     assert shlex.split(resubmit) == resubmit_words
     settings = "preset=catch,debug agent.run.steps=64"
     both = fill_command(keys[-2:], found.runs, "my grids/a.yaml", "runs=far", settings).split(" && ")
     more = ["runs=far", "preset=catch,debug", "agent.run.steps=64"]
-    assert shlex.split(both[0])[3:] == [start[0], *more, start[1], *axes, "seeds=1,"]
+    assert shlex.split(both[0])[3:] == [start[0], *more, start[1], *axes, "seeds=1..1"]
     assert shlex.split(both[1])[3:] == [start[0], "runs=far", *resubmit_words[4:]]
 
 

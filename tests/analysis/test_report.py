@@ -102,7 +102,7 @@ def test_failed_runs_are_named_and_left_out(capsys: pytest.CaptureFixture[str]) 
     assert report.main(["grid=part", *QUICK]) == 0
     error = capsys.readouterr().err
     assert "2 of 6 runs are not finished (2 failed); leaving out failed runs can bias what remains" in error
-    assert "2 × gpu out of memory" in error and "python -m harness.resubmit grid=part seeds=2," in error
+    assert "2 × gpu out of memory" in error and "python -m harness.resubmit grid=part seeds=2..2" in error
     assert {r["n"] for r in rows("per_task.csv")} == {"2"}
     assert "wasted 0.02 gpu out of memory" in Path("report/report.md").read_text()
 

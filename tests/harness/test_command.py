@@ -1,10 +1,12 @@
 """The grammar of the command lines."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.contract.words import ConfigError, comma_list, match_name, parse_seeds
+from agent.contract.words import ConfigError, comma_list, match_name, parse_seeds, spell_seeds, typed_path
 from harness.command import Flag, parse, run
 
 FLAGS = {"dry-run": Flag("show the plan"), "state": Flag("states", "LIST")}
@@ -44,7 +46,30 @@ def test_a_wrong_word_is_named(words: list[str], message: str) -> None:
     [("5", [0, 1, 2, 3, 4]), ("1", [0]), ("0", [0]), ("0..2", [0, 1, 2]), ("3..3", [3]), ("1,3", [1, 3]), ("7,", [7])],
 )
 def test_seeds_are_counts_ranges_or_lists(text: str, seeds: list[int]) -> None:
+    assert parse_seeds(text, count=True) == seeds
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("5", [5]), ("0", [0]), ("0..2", [0, 1, 2]), ("3..3", [3]), ("7,", [7])])
+def test_a_lone_number_that_selects_is_that_seed(text: str, seeds: list[int]) -> None:
     assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize(
+    ("seeds", "text"),
+    [([0], "0..0"), ([3], "3..3"), ([2, 0, 1], "0..2"), ([1, 3], "1,3"), ([0, 1, 4, 5, 6], "0,1,4..6")],
+)
+def test_seeds_are_spelt_so_that_every_command_reads_the_same(seeds: list[int], text: str) -> None:
+    assert spell_seeds(seeds) == text
+    assert parse_seeds(text) == parse_seeds(text, count=True) == sorted(seeds)
+
+
+def test_a_typed_path_knows_home_and_refuses_what_nobody_fills(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert typed_path("runs", "~/x") == Path("/home/me/x")
+    with pytest.raises(ConfigError, match=r"^runs=x/\{timestamp\}: nobody fills \{timestamp\} in; write a name"):
+        typed_path("runs", "x/{timestamp}")
+    with pytest.raises(ConfigError, match=r"^runs=~nobody-here/x: "):
+        typed_path("runs", "~nobody-here/x")
 
 
 @pytest.mark.parametrize(
@@ -59,12 +84,13 @@ def test_seeds_are_counts_ranges_or_lists(text: str, seeds: list[int]) -> None:
         ("1,,2", "'' is not a seed"),
         ("99999999999", "at most 10000"),
         ("99999999999,", "a seed is at most"),
+        ("9" * 5000, "is not a seed"),
         ("0..99999999999", "at most 10000"),
     ],
 )
 def test_a_wrong_seed_is_named(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        parse_seeds(text)
+        parse_seeds(text, count=True)
 
 
 @settings(deadline=None)

@@ -1,5 +1,6 @@
 """Studies on the local pool, from command line to result; the stand-in takes the place of training."""
 
+import io
 import json
 import os
 import shlex
@@ -144,13 +145,33 @@ def test_a_pool_that_was_killed_is_noticed(tree: Path, grid: str, tmp_path: Path
     assert len(list((runs / "tiny/catch/dreamerv3/seed-0/attempts").iterdir())) == 1
 
 
-def test_cancel_stops_running_and_queued_runs_alone(tree: Path, grid: str, tmp_path: Path, capsys: Capture) -> None:
+class Terminal(io.StringIO):
+    """What somebody types at a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_cancel_stops_running_and_queued_runs_alone_and_asks_on_a_terminal(
+    tree: Path, grid: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runs = tmp_path / "runs"
     behave(runs, "dreamerv3/seed-0", sleep=0.5)
     behave(runs, "harmony_dreamerv3/seed-0", sleep=0.2)
     assert launch.main([f"grid={grid}", f"runs={runs}", "jobs=2", "--detach"]) == 0
     wait_for((runs / "tiny/catch/dreamerv3/seed-0/status.json").exists)
-    assert cancel.main([f"grid={grid}", f"runs={runs}", "methods=dreamer"]) == 0
+    words = [f"grid={grid}", f"runs={runs}", "methods=dreamer"]
+    capsys.readouterr()
+    assert cancel.main([*words, "--dry-run"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in shown[:2]] == ["catch/dreamerv3/seed-0", "catch/dreamerv3/seed-1"]
+    assert shown[2] == "2 runs in 2 jobs; nothing was cancelled"
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    assert cancel.main(words) == 0
+    assert "nothing was cancelled" in capsys.readouterr().out
+    assert "cancelled" not in states(grid, runs, capsys).values()
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+    assert cancel.main(words) == 0
     assert "2 of 2 runs cancelled" in capsys.readouterr().out
     wait_for(lambda: not {"running", "queued"} & set(states(grid, runs, capsys).values()))
     assert states(grid, runs, capsys) == {
