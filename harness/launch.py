@@ -11,8 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from agent.contract.config import Config
 from agent.contract.exit_codes import DONE, FAILED
-from agent.contract.ownership import refuse_foreign_cache
+from agent.contract.ownership import refuse_foreign, refuse_foreign_cache
 from agent.contract.run_folder import plan_path
 from agent.contract.words import ConfigError
 from harness.backend import pool, submit
@@ -27,10 +28,12 @@ from harness.state.survey import overview
 from harness.study import frozen_code, packing, profiles
 from harness.study.environments import check_environments
 from harness.study.folder import Launch, Study, follow_up, runs_folder, study_of
-from harness.study.grid import Grid, Run, configure, expand, ignored, shaping
+from harness.study.grid import Grid, configure, expand, ignored, shaping
 from harness.study.grid_file import load_grid
+from harness.study.other_agent import OtherAgent
 from harness.study.packing import Pack
 from harness.study.plan import check_same, check_writable, write_plan
+from harness.study.run import Run
 
 FLAGS = {
     "dry-run": Flag("show the plan, the jobs and their cost; submit and write nothing"),
@@ -43,9 +46,12 @@ def describe(order: Order, rates: Any) -> list[str]:
     runs, profile = order.runs, order.profile
     tasks, methods = {r.task for r in runs}, list(dict.fromkeys(r.method for r in runs))
     seeds = sorted({r.seed for r in runs})
-    frames = packing.total_frames(runs)
+    frames = [run.frames or 0 for run in runs]
     axes = f"{len(tasks)} tasks, methods {', '.join(methods)}, seeds {_ranges(seeds)}"
-    lines = [f"study {order.study.path}", f"runs: {len(runs)} ({axes}), {frames:,} frames"]
+    lines = [
+        f"study {order.study.path}",
+        f"runs: {len(runs)} ({axes})" + (f", {sum(frames):,} frames" if all(frames) else ""),
+    ]
     sizes = Counter((len(pack.runs), pack.mode) for pack in order.packs)
     shapes = ", ".join(
         f"{count} of {counted(size, 'run')}{' (' + mode + ')' if size > 1 else ''}"
@@ -80,8 +86,11 @@ def launch(command: Command) -> int:
     grid = configure(load_grid(command.settings["grid"]), command)
     runs = expand(grid)
     check_writable(runs_folder(command))
-    for cache in {each.config.jax.compilation_cache for each in runs} - {"auto", "off"}:
+    ours = [each.config for each in runs if isinstance(each.config, Config)]
+    for cache in {config.jax.compilation_cache for config in ours} - {"auto", "off"}:
         refuse_foreign_cache(Path(cache))  # what is compiled there, jobs run
+    if grid.other is not None:
+        _check_command(grid.other, runs_folder(command))
     for sentence in ignored(grid):
         print(f"note: {sentence}", file=sys.stderr)
     study = study_of(command)
@@ -100,8 +109,9 @@ def launch(command: Command) -> int:
         tree = asdict(code_tree)
         if not os.path.lexists(plan_path(study.path)):  # it names the code that its first runs get
             frozen_code.freeze(study.code, code_tree, files)
+        labels = grid.other.labels if grid.other else None
         cost = functools.partial(hours.estimate, rates=rates, pack=order.largest)
-        write_plan(study, grid.source, runs, tree, cost, shaping(command))
+        write_plan(study, grid.source, runs, tree, cost, shaping(command, grid.keys), labels)
         recover(study)
         missing, view = _missing(study, runs)
         order = plan_order(study, grid, command, missing)
@@ -111,6 +121,21 @@ def launch(command: Command) -> int:
             code = frozen_code.freeze(study.code, code_tree, files)
             made = submit_order(order, grid.source, code, tree, lease)
     return _report(command, order, made, view)
+
+
+def _check_command(other: OtherAgent, runs: Path) -> None:
+    """Raise ConfigError, or ForeignError, when jobs could not run another agent's command; say what is not frozen."""
+    frozen = set(frozen_code.list_files(frozen_code.ROOT, [runs]))
+    for name in other.files:
+        if name not in frozen:
+            raise ConfigError(
+                f"train: {frozen_code.ROOT / name} would not be frozen with the code; see that git does not ignore it"
+            )
+    for path in other.outside:
+        refuse_foreign(Path(path))
+        print(
+            f"note: {path} is not frozen, as it lies outside {frozen_code.ROOT}: jobs run it as it is", file=sys.stderr
+        )
 
 
 def _missing(study: Study, runs: Sequence[Run]) -> tuple[list[Run], Overview]:

@@ -30,9 +30,10 @@ from harness.state.run_state import RunState, State, chosen_states, filter_state
 from harness.state.survey import overview
 from harness.study import frozen_code, packing, profiles
 from harness.study.folder import Launch, Study, check_held, follow_up, study_of
-from harness.study.grid import Run, parse_pack, parse_pack_mode
+from harness.study.grid import parse_pack, parse_pack_mode
 from harness.study.plan import read_configs, select
 from harness.study.profiles import Profile, widen
+from harness.study.run import Run
 
 FLAGS = {
     "state": Flag("only runs in these states or with these reasons of their end, as in failed,timeout,oom", "LIST"),
@@ -209,9 +210,9 @@ def walltime_min(state: RunState, run_: Run, had: int) -> int:
     started = state.attempt.started if state.attempt else 0.0
     before = state.attempt.env_steps_before if state.attempt else 0
     made = status.env_steps - before if status else 0
-    if status is None or made <= 0 or status.heartbeat <= started:
+    if status is None or made <= 0 or status.heartbeat <= started or run_.steps is None:
         return had * 2
-    left = run_.config.run.steps - status.env_steps
+    left = run_.steps - status.env_steps
     minutes = left / made * (status.heartbeat - started) / 60 * SPARE_TIME + ROUND_MIN / 2
     return max(had, math.ceil(minutes / ROUND_MIN) * ROUND_MIN)
 

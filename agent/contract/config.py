@@ -126,7 +126,8 @@ def flatten(config: Config | Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
+def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the nested mapping that dotted keys name."""
     nested: dict[str, Any] = {}
     for key, value in flat.items():
         *parents, leaf = key.split(".")
@@ -265,14 +266,14 @@ def make_config(names: Iterable[str] = (), overrides: Mapping[str, Any] | None =
     given = _by_method({key: parse_value(key, value) for key, value in (overrides or {}).items()})
     task = validate_task(str(given.get("task", Config().task)))
     flat = flatten(Config()) | preset_settings(names, task) | given | {"task": task}
-    return from_dict(_unflatten(flat))
+    return from_dict(unflatten(flat))
 
 
 def from_dict(data: Mapping[str, Any]) -> Config:
     """Return the configuration in a nested mapping (as in `config.yaml`), checked against the schema."""
     flat = _by_method({key: parse_value(key, value) for key, value in flatten(data).items()})
     try:
-        config = Config.model_validate(_unflatten(flat))
+        config = Config.model_validate(unflatten(flat))
     except ValidationError as error:
         raise ConfigError(_first_error(error)) from error
     _check_consistency(config)
@@ -320,24 +321,33 @@ def identity(config: Config) -> dict[str, Any]:
 
 def config_hash(config: Config) -> str:
     """Return 16 hex digits that are equal exactly when two configurations compute the same numbers."""
-    text = json.dumps(identity(config), sort_keys=True, separators=(",", ":"))
+    return hash_settings(identity(config))
+
+
+def hash_settings(settings: Mapping[str, Any]) -> str:
+    """Return 16 hex digits that are equal exactly when two mappings of settings are."""
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def differences(old: Config, new: Config, of: Callable[[Config], dict[str, Any]] = identity) -> list[str]:
     """Return "key: old → new" for every setting that differs: of the identity, or of what `of` returns."""
-    left, right = of(old), of(new)
+    return differing(of(old), of(new))
+
+
+def differing(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[str]:
+    """Return "key: left → right" for every setting that differs."""
     keys = [*left, *(key for key in right if key not in left)]
     return [f"{k}: {left.get(k)!r} → {right.get(k)!r}" for k in keys if left.get(k) != right.get(k)]
 
 
-def dump_yaml(config: Config, path: Path) -> None:
-    """Write the full configuration as YAML (floats at full precision), for `read_yaml` and `from_dict`."""
+def dump_yaml(config: Config | Mapping[str, Any], path: Path) -> None:
+    """Write a configuration, or any nested settings, as YAML (floats at full precision), for `read_yaml`."""
     import io
 
     stream = io.StringIO()
     yaml = _yaml()
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False
-    yaml.dump(json.loads(config.model_dump_json()), stream)
+    yaml.dump(json.loads(config.model_dump_json()) if isinstance(config, Config) else dict(config), stream)
     path.write_text(stream.getvalue(), encoding="utf-8")

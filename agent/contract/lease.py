@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.contract.files import RecordError, set_aside
-from agent.contract.records import Holder, ProcessIdentity, read_record
+from agent.contract.records import Holder, ProcessIdentity, read_record, write_record
 from agent.contract.run_folder import STALE_AFTER_S, RunDir
 
 BEAT_S = 30.0
@@ -68,6 +68,12 @@ class Lease:
                     return cls(run, owner, holder)
                 _remove_if_gone(run, temporary, job_alive, stale_after_s)
         raise RecordError(f"{run.path}: another process keeps taking this run; look at {run.lease}")
+
+    def hand_to(self, pid: int) -> None:
+        """Name another process of this host as the holder: the run is free when that one is gone, not this one."""
+        if self.holder is not None:
+            self.holder = self.holder.model_copy(update=_process(pid).model_dump())
+            write_record(self.run.lease, self.holder, durable=False)
 
     def beat(self) -> None:
         """Renew the heartbeat; a lease that is gone or damaged is made anew, as nobody else may have taken it yet.

@@ -174,7 +174,7 @@ class EstimateRecord(Record):
 
 
 class Plan(Record):
-    """The frozen grid of a study; `settings` are the words that shaped its first runs."""
+    """The frozen grid of a study; `settings` shaped its first runs, `labels` are what readers call others' methods."""
 
     runs: list[PlannedRun]
     format: Count = 1
@@ -184,6 +184,7 @@ class Plan(Record):
     created: Seconds | None = None
     code: dict[str, Any] = Field(default_factory=dict[str, Any])
     estimate: EstimateRecord | None = None
+    labels: dict[str, str] = Field(default_factory=dict[str, str])
 
 
 def read_record(path: Path, kind: type[R]) -> R | None:

@@ -14,11 +14,12 @@ from harness.job import allocation
 from harness.study import packing, profiles
 from harness.study.credentials import check_places
 from harness.study.folder import Launch, Study, check_held, new_launch
-from harness.study.grid import Grid, Run
+from harness.study.grid import Grid
 from harness.study.packing import Pack
 from harness.study.plan import write_configs
 from harness.study.profiles import Profile
 from harness.study.records import PackPart, ProfileRecord
+from harness.study.run import Run
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,9 @@ def plan_order(study: Study, grid: Grid, command: Command, runs: list[Run]) -> O
     mode = grid.pack_mode or profile.pack_mode or "vmap"
     memory = memory_gb(profile)
     note = choice.note
-    if wanted == "auto" and memory is None:
-        note = "\n".join(
-            filter(None, [note, "pack=auto: one run per job, as no GPU's memory is known (cluster.gpu_mem_gb=)"])
-        )
+    if wanted == "auto" and (memory is None or grid.other):
+        why = "no GPU's memory is known (cluster.gpu_mem_gb=)" if memory is None else "nobody knows what a run takes"
+        note = "\n".join(filter(None, [note, f"pack=auto: one run per job, as {why}"]))
     packs = packing.plan_packs(runs, wanted, mode, memory)
     return Order(study, runs, packs, profile, parse_jobs(command, profile), note)
 
@@ -96,14 +96,11 @@ def submit_order(order: Order, grid_source: str, code: Path, tree: dict[str, Any
     write_configs(order.study, order.runs)
     packs: list[PackPart] = []
     for pack in order.packs:
-        config = by_name[pack.runs[0]].config
         part = PackPart(
             runs=list(pack.runs),
             mode="process" if pack.mode == "process" else "vmap",
             processes=pack.processes,
-            prealloc=config.jax.prealloc,
-            mem_fraction=config.jax.mem_fraction,
-            compilation_cache=config.jax.compilation_cache,
+            **by_name[pack.runs[0]].for_worker,
         )
         packs.append(part)
     data = {

@@ -85,11 +85,11 @@ class Attempt:
         if finished(self.run):
             return Reason.DONE, None
         if code == exit_codes.STOPPED:
-            return Reason.STOPPED, "asked to stop; continues from its checkpoint"
+            return Reason.STOPPED, f"asked to stop; {self._next()}"
         if code == exit_codes.WRONG_INPUT:
             return Reason.WRONG_INPUT, "its input was refused; stderr.log says why"
         if code < 0 and asked and -code in STOP_SIGNALS:
-            return Reason.STOPPED, "asked to stop before it listened; continues from its checkpoint"
+            return Reason.STOPPED, f"asked to stop before it listened; {self._next()}"
         if code < 0:
             return Reason.KILLED, f"killed by {signal_name(-code)}"
         status = None
@@ -99,6 +99,9 @@ class Attempt:
             return Reason.CODE_ERROR, f"exit code {code}"
         known = status.reason in {reason.value for reason in Reason}
         return Reason(status.reason) if known else Reason.CODE_ERROR, status.message or f"exit code {code}"
+
+    def _next(self) -> str:
+        return "continues from its checkpoint" if saved_steps(self.run) else "begins anew, as it left no checkpoint"
 
 
 def signal_name(number: int) -> str:

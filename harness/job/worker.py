@@ -1,8 +1,8 @@
 """What runs inside a job: one or more training processes for the runs of a pack, started, watched and recorded.
 
 `run_pack` takes a path and nothing else. It starts `python -m agent.train --runs …`, one process for all runs
-(`vmap`) or one each (`process`), keeps their output in the runs' `attempts/`, passes signals on so that they
-checkpoint, and asks Slurm to run the job again when time ran out with runs unfinished.
+(`vmap`) or one each (`process`), or another agent's command for each run, keeps their output in the runs' `attempts/`,
+passes signals on so that they checkpoint, and asks Slurm to run the job again when time ran out with runs unfinished.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from agent.contract import exit_codes
 from agent.contract.files import RecordError
@@ -24,12 +23,18 @@ from agent.contract.lease import correct_heartbeat, is_held
 from agent.contract.ownership import ForeignError, refuse_foreign, refuse_foreign_run, tighten_umask
 from agent.contract.records import read_record
 from agent.contract.run_folder import RunDir, read_status
+from agent.contract.variables import CONFIG_HASH
+from agent.contract.words import ConfigError
 from harness.job import slurm_call
 from harness.job.allocation import EnvironmentFault, Gpu, cores, find_gpu, finished, job_id, process_environment, share
 from harness.job.attempts import Attempt, broke, latest
 from harness.job.cache import Cache
+from harness.job.keeper import Keeper
+from harness.job.training import Process, start
 from harness.study.folder import Study, begun_file, cancelled_in
+from harness.study.other_agent import OtherConfig
 from harness.study.records import PackRecord
+from harness.study.run import hash_config, read_config
 
 STAGGER_S = 120.0
 POLL_S = 0.2
@@ -37,24 +42,6 @@ PUBLISH_S = 60.0
 STOP_WAIT_S = 100.0
 LOOK_S = 10.0
 LIMIT_SLACK_S = 30.0
-TRAIN = ("-m", "agent.train", "--runs")
-
-
-@dataclass
-class Process:
-    """A training process, the attempts it makes, and the seconds it had the job's device, shared ones in part."""
-
-    attempts: list[Attempt]
-    popen: subprocess.Popen[bytes]
-    asked: bool = False
-    device_s: float = 0.0
-    ended: float | None = None
-
-    def stop(self) -> None:
-        """Ask it to write a checkpoint and end."""
-        self.asked = True
-        with contextlib.suppress(ProcessLookupError):
-            self.popen.send_signal(signal.SIGTERM)
 
 
 @dataclass
@@ -188,7 +175,7 @@ class Supervisor:
 
     def _may_start(self, since_last_s: float) -> bool:
         """Start one process after another: the next when the last has begun to train, so that they compile in turn."""
-        if not self.processes or self.processes[-1].ended is not None or since_last_s > STAGGER_S:
+        if self.pack.train or not self.processes or self.processes[-1].ended is not None or since_last_s > STAGGER_S:
             return True
         last = self.processes[-1].attempts[0]
         with contextlib.suppress(RecordError):
@@ -204,29 +191,43 @@ class Supervisor:
     def _start(self, runs: list[RunDir]) -> None:
         index = len(self.processes)
         environ = process_environment(self.pack.model_dump(), self.gpu, index, self.cache.own, dict(os.environ))
-        attempts = [Attempt.begin(run, self.launch.name, self.pack, self.gpu) for run in runs]
-        with (
-            open(attempts[0].folder / "stdout.log", "wb") as out,
-            open(attempts[0].folder / "stderr.log", "wb") as err,
-            _cores_for_child(share(cores(), self.pack.processes, index)),
-        ):
-            popen = subprocess.Popen(
-                [sys.executable, *TRAIN, *(str(run.path) for run in runs)],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                env=environ,
-                cwd=self.pack.code,
+        with self._kept(runs[0], environ) as keeper:
+            attempts = [Attempt.begin(run, self.launch.name, self.pack, self.gpu) for run in runs]
+            if keeper is not None:
+                keeper.begin(attempts[0])
+            process = start(
+                attempts,
+                self.pack.train,
+                keeper,
+                environ=environ,
+                code=self.pack.code,
+                cores=share(cores(), self.pack.processes, index),
                 pass_fds=() if self.cache.lock is None else (self.cache.lock,),
             )
-        for other in attempts[1:]:  # one process, one pair of logs, found from each of its runs
-            for name in ("stdout.log", "stderr.log"):
-                os.link(attempts[0].folder / name, other.folder / name)
-        for attempt in attempts:
-            attempt.write(pid=popen.pid)
-        self.processes.append(Process(attempts, popen))
+        self.processes.append(process)
         if self.signalled is not None:  # it arrived while this one was being started
             self.processes[-1].stop()
+
+    @contextlib.contextmanager
+    def _kept(self, run: RunDir, environ: dict[str, str]) -> Generator[Keeper | None]:
+        """Give what keeps a run for its command, None for our agent, which needs none.
+
+        The command learns from its environment of which configuration it is. One that cannot be started gives it back.
+        """
+        if not self.pack.train:
+            yield None
+            return
+        try:
+            config = read_config(run)
+        except ConfigError as error:
+            raise RecordError(str(error)) from error
+        environ[CONFIG_HASH] = hash_config(config)
+        keeper = Keeper.claim(run, job_id(), config.steps if isinstance(config, OtherConfig) else None)
+        try:
+            yield keeper
+        except BaseException as error:
+            keeper.give_up(error)
+            raise
 
     def _share_out(self, seconds: float) -> None:
         alive = [process for process in self.processes if process.ended is None]
@@ -236,10 +237,9 @@ class Supervisor:
     def _reap(self) -> None:
         for process in self.processes:
             if process.ended is None and process.popen.poll() is not None:
-                process.ended = time.time()
-                share = process.device_s / len(process.attempts)
-                for attempt in process.attempts:
-                    attempt.close(process.popen.returncode, process.ended, share, asked=process.asked)
+                process.close(time.time())
+            elif process.ended is None:
+                process.keep()
 
     def _obey_cancellation(self) -> None:
         cancelled = self._cancelled()
@@ -267,20 +267,6 @@ class Supervisor:
 def _held_elsewhere(run: RunDir) -> bool:
     correct_heartbeat(run)
     return is_held(run)
-
-
-@contextlib.contextmanager
-def _cores_for_child(mine: list[int]) -> Any:
-    """Start children inside the block on these cores only: XLA sizes its thread pool by them."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, mine)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def run_pack(path: str) -> None:

@@ -16,8 +16,8 @@ from agent.contract.run_folder import RunDir, RunKey, read_attempt, read_plan, r
 from harness.job.attempts import lost_s
 from harness.state.run_state import RunState, State
 from harness.study.estimate import Estimate
-from harness.study.grid import Run
 from harness.study.profiles import Profile
+from harness.study.run import Run
 
 LATEST = 50
 
@@ -85,11 +85,11 @@ def estimate(runs: Sequence[Run], rates: Mapping[tuple[str, int], Sequence[float
     hours, used, unknown = 0.0, 0, 0
     for run in runs:
         found = rates.get((run.kind, pack)) or rates.get((run.kind, 0))
-        if not found:
+        if not found or run.steps is None:
             unknown += 1
             continue
         used = max(used, len(found))
-        hours += median(found) * run.config.run.steps / 3600
+        hours += median(found) * run.steps / 3600
     return Estimate(hours, used, unknown)
 
 

@@ -96,7 +96,18 @@ def _lost(run: Planned, where: Where | None, lost: Sequence[Lost]) -> str:
 
 
 def _named(state: RunState, reading: Reading) -> RunState:
-    """Return the state with a damaged file of the run named in it: as its end where it has ended or never began."""
+    """Return the state with a damaged file of the run named in it: as its end where it has ended or never began.
+
+    Of a run without one that is under way, what it says itself is a note: how its beginning was not as it should be.
+    """
+    said = reading.status
+    if (
+        state.state is State.RUNNING
+        and not state.note
+        and said
+        and (said.state, said.attempt) == ("running", reading.number)
+    ):
+        state = replace(state, note=said.message or "")
     if not reading.damage or state.state is State.DONE:
         return state
     if state.live:

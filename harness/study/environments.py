@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from agent.contract.exit_codes import WRONG_INPUT
 from agent.contract.words import ConfigError
-from harness.study.grid import Run
+from harness.study.other_agent import OtherConfig
+from harness.study.run import Run
 
 # Suites that come with every installation need no asking.
 BUILT_IN = ("atari", "catch")
@@ -19,9 +20,13 @@ COMMAND = (sys.executable, "-m", "agent.envs.check")
 def check_environments(runs: Sequence[Run], *, here: bool) -> None:
     """Return when every task's name and packages are known, and with `here` its drivers (OpenGL) too.
 
+    A command that trains makes its own environments: it is not asked.
+
     Raises: ConfigError with the first problem, which names the command that helps.
     """
-    asked = {run.task: run.config.env.model_dump(mode="json") for run in runs}
+    asked = {
+        run.task: run.config.env.model_dump(mode="json") for run in runs if not isinstance(run.config, OtherConfig)
+    }
     asked = {task: env for task, env in asked.items() if task.split("_", 1)[0] not in BUILT_IN}
     if not asked:
         return

@@ -27,7 +27,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from agent.contract.config import config_hash, from_dict, read_yaml
 from agent.contract.files import RecordError
 from agent.contract.lease import Lease
 from agent.contract.ownership import (
@@ -43,6 +42,7 @@ from agent.contract.words import ConfigError, nearest, typed_path
 from harness.command import Command, SubmissionError
 from harness.study.grid_file import grid_path
 from harness.study.records import ArrayRecord, CancelRecord, JobsRecord, LaunchRecord, PackRecord
+from harness.study.run import hash_config, read_config
 
 HIDDEN = ".harness"
 LAUNCHES = "launches"
@@ -200,9 +200,9 @@ class Study:
                         yield run.name, error
 
     def _check_config(self, run: Planned) -> None:
-        path = self.run(run.name).config
-        if config_hash(from_dict(read_yaml(path))) != run.config_hash:
-            raise ConfigError(f"{path}: is not the configuration that was planned ({run.config_hash})")
+        folder = self.run(run.name)
+        if hash_config(read_config(folder)) != run.config_hash:
+            raise ConfigError(f"{folder.config}: is not the configuration that was planned ({run.config_hash})")
 
     def launches(self) -> list[Launch]:
         """Return the launches made so far whose files are sound, oldest first."""

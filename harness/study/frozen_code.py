@@ -20,7 +20,7 @@ from agent.contract.words import ConfigError
 from harness.command import SubmissionError
 
 ROOT = CONFIGS.parent
-PACKAGES = ("agent", "harness", "analysis", "configs", "slurm", "scores")
+PACKAGES = ("agent", "harness", "analysis", "configs", "slurm", "scores", "examples")
 MANIFEST = "snapshot.json"  # agent/run/provenance.py reads it
 LARGEST_MB = 100
 # What keys and passwords are usually kept in; where git tracks such a file, its owner has decided already.

@@ -2,61 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import re
 import shlex
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
-from agent.contract.config import (
-    FIELD_TYPES,
-    Config,
-    config_hash,
-    identity,
-    known_methods,
-    make_config,
-    nearest_key,
-    parse_value,
-    presets,
-    validate_task,
-)
+from agent.contract.config import known_methods, make_config, presets, validate_task
 from agent.contract.words import ConfigError, comma_list, match_name, nearest, parse_seeds, refuse_repeats
 from harness.command import Command
-
-SET_BY_GRID = {"seed": "seeds", "task": "tasks", "method": "methods", "harmony": "methods"}
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run of a study: its identity (task, method, seed) and its full configuration."""
-
-    task: str
-    method: str
-    seed: int
-    config: Config
-
-    @property
-    def name(self) -> str:
-        """Its folder inside the study: `TASK/METHOD/seed-K`."""
-        return f"{self.task}/{self.method}/seed-{self.seed}"
-
-    @cached_property
-    def config_hash(self) -> str:
-        """The hash of everything that changes its results."""
-        return config_hash(self.config)
-
-    @cached_property
-    def kind(self) -> str:
-        """A name shared by runs that take the same time per step: all settings but task, seed, method and length."""
-        settings = identity(self.config)
-        kept = {k: v for k, v in settings.items() if k not in ("task", "seed", "method", "run.steps")}
-        text = repr((self.task.split("_", 1)[0], sorted(kept.items())))
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+from harness.study.keys import OUR_KEYS, Keys, axis_values, spell
+from harness.study.other_agent import OtherAgent, OtherConfig, nested
+from harness.study.run import AnyConfig, Run
 
 
 @dataclass(frozen=True)
@@ -71,7 +29,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Grid:
-    """A study's runs: parts × methods × seeds × axes, and the resources its jobs ask for."""
+    """A study's runs: parts × methods × seeds × axes, the resources its jobs ask for, and who trains if not we."""
 
     name: str
     source: str
@@ -83,6 +41,12 @@ class Grid:
     pack: int | str = 1
     pack_mode: str | None = None
     resources: dict[str, Any] = field(default_factory=dict[str, Any])
+    other: OtherAgent | None = None
+
+    @property
+    def keys(self) -> Keys:
+        """The keys that may be set of the agent: ours, or of what the grid's command trains."""
+        return self.other.keys if self.other else OUR_KEYS
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -115,46 +79,6 @@ def parse_pack_mode(value: Any) -> str:
     return str(value)
 
 
-def _free_key(key: str) -> str:
-    """Return a key of the agent that a grid may set; task, seed and method are the grid's own axes."""
-    if key in SET_BY_GRID:
-        raise ConfigError(f"agent.{key}: the grid sets it; use {SET_BY_GRID[key]}=")
-    if key not in FIELD_TYPES:
-        raise ConfigError(f"agent.{key}: {nearest_key(key)}")
-    return key
-
-
-def typed_value(key: str, value: Any) -> Any:
-    """Return a setting of the agent in the type its key has; errors begin with `agent.KEY`."""
-    _free_key(key)
-    try:
-        return parse_value(key, value)
-    except ConfigError as error:
-        raise ConfigError(f"agent.{error}") from error
-
-
-def is_scalar(key: str) -> bool:
-    """Return whether a comma list of this key's values is an axis, as the key itself holds a single value."""
-    return typing.get_origin(FIELD_TYPES.get(_free_key(key))) is not tuple
-
-
-def axis_values(key: str, values: Sequence[Any]) -> tuple[Any, ...]:
-    """Return an axis of the grid: values in the key's type, none twice, each able to name a folder."""
-    parsed = [typed_value(key, value) for value in values]
-    refuse_repeats(f"agent.{key}", parsed)
-    if not parsed:
-        raise ConfigError(f"agent.{key}: the list is empty")
-    for value in parsed:
-        if not re.fullmatch(r"[A-Za-z0-9_.+-]+", spell(value)):
-            raise ConfigError(f"agent.{key}: {value!r} cannot name a folder; an axis takes letters, digits, . + - _")
-    return tuple(parsed)
-
-
-def spell(value: Any) -> str:
-    """Return an axis value as it appears in a folder name: `0.001`, `true`, `bfloat16`."""
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def configure(grid: Grid, command: Command) -> Grid:
     """Return the grid with a command line's settings applied: selection, presets, overrides, axes, packs."""
     settings = command.settings
@@ -166,6 +90,8 @@ def configure(grid: Grid, command: Command) -> Grid:
         grid = replace(grid, methods=tuple(methods))
     if "seeds" in settings:
         grid = replace(grid, seeds=tuple(parse_seeds(settings["seeds"], count=True)))
+    if grid.other and (ours := [key for key in ("preset", "pack.mode") if key in settings]):
+        raise ConfigError(f"{ours[0]}=: is for our own agent; {grid.source} trains by a command of its own")
     if "preset" in settings:
         names = parse_presets(comma_list("preset", settings["preset"]))
         grid = replace(grid, parts=tuple(replace(part, presets=names) for part in grid.parts))
@@ -176,11 +102,16 @@ def configure(grid: Grid, command: Command) -> Grid:
     return _override(grid, command.agent)
 
 
-def shaping(command: Command) -> str:
+def shaping(command: Command, keys: Keys = OUR_KEYS) -> str:
     """Return the words of a command line that say what its runs are: all but selectors and axes, which name them."""
     pairs = [("preset", command.settings["preset"])] if "preset" in command.settings else []
-    pairs += [(f"agent.{key}", text) for key, text in command.agent.items() if not ("," in text and is_scalar(key))]
+    pairs += [(f"agent.{key}", text) for key, text in command.agent.items() if not is_axis(keys, key, text)]
     return " ".join(f"{key}={shlex.quote(value)}" for key, value in pairs)
+
+
+def is_axis(keys: Keys, key: str, text: str) -> bool:
+    """Return whether the text given for a key is a list of values, each of which trains runs of its own."""
+    return "," in text and not keys.holds_list(key)
 
 
 def _select_tasks(grid: Grid, text: str) -> Grid:
@@ -210,10 +141,10 @@ def _override(grid: Grid, overrides: Mapping[str, str]) -> Grid:
     single: dict[str, Any] = {}
     axes = {key: values for key, values in grid.axes.items() if key not in overrides}
     for key, text in overrides.items():
-        if "," in text and is_scalar(key):
-            axes[key] = axis_values(key, comma_list(f"agent.{key}", text))
+        if is_axis(grid.keys, key, text):
+            axes[key] = axis_values(key, [grid.keys.read(key, item) for item in comma_list(f"agent.{key}", text)])
         else:
-            single[key] = typed_value(key, text)
+            single[key] = grid.keys.read(key, text)
     parts = tuple(
         replace(
             part,
@@ -234,29 +165,30 @@ def expand(grid: Grid) -> list[Run]:
 
     A method has one variant for values of an axis that it ignores (`ignored` says so): they would train the same run.
     """
-    cells: list[tuple[str, str, Config]] = []
+    cells: list[tuple[str, str, AnyConfig]] = []
     for part in grid.parts:
         for task in part.tasks:
-            configs: dict[str, Config] = {}
+            configs: dict[str, AnyConfig] = {}
             for method in grid.methods:
                 for variant in _variants(grid, method):
                     spelled = _method_name("", variant)
                     if spelled not in configs:
-                        configs[spelled] = _task_config(part, task, variant)
+                        configs[spelled] = _task_config(grid.other, part, task, variant)
                     cells.append((task, method + spelled, _with(configs[spelled], method=method)))
     return [Run(task, method, seed, _with(config, seed=seed)) for seed in grid.seeds for task, method, config in cells]
 
 
 def _variants(grid: Grid, method: str) -> list[dict[str, Any]]:
     """Return the settings that the axes give a method, those that it ignores left out."""
-    axes = {key: values for key, values in grid.axes.items() if key not in known_methods()[method].ignores}
+    ignores = () if grid.other else known_methods()[method].ignores
+    axes = {key: values for key, values in grid.axes.items() if key not in ignores}
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
 
 def ignored(grid: Grid) -> list[str]:
     """Return a sentence for each method whose loss does not depend on something that the grid sets for it."""
     said: list[str] = []
-    for name in grid.methods:
+    for name in () if grid.other else grid.methods:
         ignores = known_methods()[name].ignores
         if axes := [key for key in grid.axes if key in ignores]:
             said.append(f"{name} ignores {', '.join(axes)}: it is trained once, not once for each value")
@@ -266,12 +198,14 @@ def ignored(grid: Grid) -> list[str]:
     return said
 
 
-def _with(config: Config, **values: Any) -> Config:
+def _with(config: AnyConfig, **values: Any) -> AnyConfig:
     return config.model_copy(update=values)
 
 
-def _task_config(part: Part, task: str, variant: Mapping[str, Any]) -> Config:
+def _task_config(other: OtherAgent | None, part: Part, task: str, variant: Mapping[str, Any]) -> AnyConfig:
     overrides = {**part.agent, **part.per_task.get(task, {}), **variant}
+    if other is not None:
+        return OtherConfig(task=task, method="", seed=0, train=other.train, settings=nested(overrides))
     try:
         return make_config(part.presets, overrides | {"task": task})
     except ConfigError as error:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.contract.config import Config, flatten, frames_per_step, suite_of
+from agent.contract.config import Config, suite_of
 from harness.study.gpu_memory import gpu_memory
-from harness.study.grid import Run
+from harness.study.other_agent import OtherConfig
 from harness.study.profiles import Profile
+from harness.study.run import AnyConfig, Run, shared_settings
 
 CONTEXT_GB = 0.8  # what each process takes on a GPU outside JAX's pool
 USABLE = 0.95
@@ -60,11 +61,11 @@ def run_memory_gb(config: Config, *, discrete: bool | None = None) -> float:
     return (weights * 4 * 5 + replay + images + imagined * backprop) / 1e9
 
 
-def pack_size(wanted: int | str, config: Config, memory_gb: float | None) -> int:
-    """Return how many runs of this kind a job takes; `auto` fills the GPU's memory, and is 1 without one."""
+def pack_size(wanted: int | str, config: AnyConfig, memory_gb: float | None) -> int:
+    """Return how many runs of this kind a job takes; `auto` fills the GPU's memory, where a share is known."""
     if isinstance(wanted, int):
         return wanted
-    if memory_gb is None:
+    if memory_gb is None or isinstance(config, OtherConfig):
         return 1
     return max(1, min(MAX_PACK, int((USABLE * memory_gb - CONTEXT_GB) / run_memory_gb(config))))
 
@@ -75,6 +76,7 @@ def plan_packs(runs: Sequence[Run], wanted: int | str, mode: str, memory_gb: flo
     A pack holds runs of one task that share every setting but seed and method, those outside a run's identity too:
     its one computation, or the environment of its processes, is that of all of them. They are taken in the order given,
     and shared out evenly: ten runs of which eight fit into a job are five and five.
+    Another agent's command trains one run, so that its packs are of processes.
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
@@ -86,19 +88,10 @@ def plan_packs(runs: Sequence[Run], wanted: int | str, mode: str, memory_gb: flo
             most = pack_size(wanted, waiting[0].config, memory_gb)
             size = -(-len(waiting) // -(-len(waiting) // most))  # as few jobs as can be, of sizes as equal as can be
             taken, waiting = waiting[:size], waiting[size:]
-            packs.append(Pack(tuple(run.name for run in taken), mode if len(taken) > 1 else "vmap"))
+            alone = "process" if isinstance(taken[0].config, OtherConfig) else "vmap" if len(taken) == 1 else mode
+            packs.append(Pack(tuple(run.name for run in taken), alone))
     order = {run.name: index for index, run in enumerate(runs)}
     return sorted(packs, key=lambda pack: order[pack.runs[0]])
-
-
-def shared_settings(config: Config) -> str:
-    """Return a text that is equal for two runs exactly when a pack may hold both."""
-    return repr([(key, value) for key, value in flatten(config).items() if key not in ("seed", "method")])
-
-
-def total_frames(runs: Iterable[Run]) -> int:
-    """Return the raw environment frames that the runs will see."""
-    return sum(run.config.run.steps * frames_per_step(run.config) for run in runs)
 
 
 def memory_fraction(processes: int, memory_gb: float) -> float:

@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.contract.config import Config, config_hash, differences, dump_yaml, from_dict, read_yaml
+from agent.contract.config import FIELD_TYPES, dump_yaml
 from agent.contract.files import RecordError, read_plain, set_aside, write_bytes
-from agent.contract.methods import HARMONY
 from agent.contract.ownership import make_private
 from agent.contract.records import Plan, PlannedRun, write_record
 from agent.contract.run_folder import RunDir, plan_path, read_plan
@@ -21,7 +20,10 @@ from agent.contract.words import ConfigError, comma_list, match_name, parse_seed
 from harness.command import Command
 from harness.study.estimate import Estimate
 from harness.study.folder import Planned, Study
-from harness.study.grid import Run, is_scalar, spell, typed_value
+from harness.study.grid import is_axis
+from harness.study.keys import OUR_KEYS, OtherKeys, spell
+from harness.study.other_agent import OtherConfig
+from harness.study.run import AnyConfig, Run, differences, hash_config, read_config, shared_settings
 
 FORMAT = 1
 
@@ -60,9 +62,10 @@ def select(command: Command, planned: Sequence[Planned]) -> list[Planned]:
 
 def _select_variants(key: str, text: str, chosen: list[Planned], methods: Sequence[str]) -> list[Planned]:
     """Keep the runs whose method names one of the values; a key that is no axis of the study selects nothing away."""
-    values = comma_list(f"agent.{key}", text) if is_scalar(key) else [text]
-    wanted = {f"{key}={spell(typed_value(key, value))}" for value in values}
     axes = {part for method in methods for part in method.partition("@")[2].split(",") if part.startswith(f"{key}=")}
+    keys = OtherKeys() if axes and key not in FIELD_TYPES else OUR_KEYS
+    values = comma_list(f"agent.{key}", text) if is_axis(keys, key, text) else [text]
+    wanted = {f"{key}={spell(keys.read(key, value))}" for value in values}
     if not axes:
         return chosen
     for name in wanted - axes:
@@ -88,7 +91,7 @@ def check_same(study: Study, runs: Iterable[Run]) -> None:
         if hashes.get(run.name) == run.config_hash:
             continue
         folder = study.run(run.name)
-        old = from_dict(read_yaml(folder.config)) if folder.config.is_file() else None
+        old = read_config(folder) if folder.config.is_file() else None
         keys = differences(old, run.config) if old is not None else []
         if keys or run.name in hashes:
             raise ConfigError(
@@ -104,11 +107,13 @@ def write_plan(
     code: Mapping[str, Any],
     cost: Callable[[Sequence[Run]], Estimate] = lambda runs: Estimate(unknown=len(runs)),
     settings: str = "",
+    labels: Mapping[str, str] | None = None,
 ) -> None:
     """Write the plan, or add to it the runs it does not have yet; what it has of runs is never changed.
 
     Its `settings` are the words that shaped its first runs, which a command that launches what is missing must repeat;
-    its `estimate` holds the device-hours that all its runs were expected to take when they were planned.
+    its `estimate` holds the device-hours that all its runs were expected to take when they were planned; its `labels`
+    are what readers call the methods of other agents.
     """
     plan = read_plan(study.path) or Plan(
         format=FORMAT, study=study.name, grid=source, settings=settings, created=time.time(), code=dict(code), runs=[],
@@ -122,6 +127,7 @@ def write_plan(
         PlannedRun(task=run.task, method=run.method, seed=run.seed, config_hash=run.config_hash, kind=run.kind)
         for run in fresh
     ]
+    plan.labels |= labels or {}
     if plan.estimate is not None:  # a study planned without one keeps having none
         plan.estimate = (Estimate.of(plan.estimate) + cost(fresh)).as_record()
     write_record(plan_path(study.path), plan)
@@ -129,14 +135,14 @@ def write_plan(
 
 def write_configs(study: Study, runs: Iterable[Run]) -> None:
     """Write config.yaml into the folder of every run; one that is of another configuration is kept aside."""
-    texts: dict[Config, str] = {}
+    texts: dict[str, str] = {}
     for run in runs:
         folder = study.run(run.name)
         make_private(folder.path)
-        shape = run.config.model_copy(update={"seed": 0, "method": HARMONY})
+        shape = shared_settings(run.config)
         if shape not in texts:
             scratch = folder.path / ".config.yaml.tmp"
-            dump_yaml(shape, scratch)
+            dump_yaml(run.config.as_mapping() if isinstance(run.config, OtherConfig) else run.config, scratch)
             texts[shape] = scratch.read_text(encoding="utf-8")
             scratch.unlink()
         text = re.sub(r"(?m)^seed: .*$", f"seed: {run.seed}", texts[shape])
@@ -151,7 +157,7 @@ def _is_other(folder: RunDir, text: bytes, config_hash_: str) -> bool:
     try:
         if (old := read_plain(folder.config)) is None or old == text:
             return False
-        return config_hash(from_dict(read_yaml(folder.config))) != config_hash_
+        return hash_config(read_config(folder)) != config_hash_
     except (RecordError, ConfigError):
         return True
 
@@ -162,7 +168,7 @@ def read_configs(study: Study, runs: Iterable[Planned]) -> tuple[list[Run], dict
     One that is missing, damaged or not the one that was planned is made from another run's, where the two differ in
     task, method and seed only; the plan's hash proves it.
     """
-    known: dict[bytes, Config] = {}
+    known: dict[bytes, AnyConfig] = {}
     found: list[Run] = []
     odd: dict[str, str] = {}
     for run in runs:
@@ -178,7 +184,7 @@ def read_configs(study: Study, runs: Iterable[Planned]) -> tuple[list[Run], dict
     return found, odd
 
 
-def _read_config(study: Study, run: Planned, known: dict[bytes, Config]) -> Run | None:
+def _read_config(study: Study, run: Planned, known: dict[bytes, AnyConfig]) -> Run | None:
     """Return a run with the configuration in its folder, None without one; alike ones are parsed once."""
     path = study.run(run.name).config
     text = read_plain(path)
@@ -186,7 +192,7 @@ def _read_config(study: Study, run: Planned, known: dict[bytes, Config]) -> Run 
         return None
     shape = re.sub(rb"(?m)^(seed|method): .*$", b"", text)
     try:
-        config = known[shape] if shape in known else from_dict(read_yaml(path))
+        config = known[shape] if shape in known else read_config(study.run(run.name))
     except ConfigError as error:
         raise RecordError(str(error)) from error
     found = _with_key(config, run)
@@ -196,7 +202,7 @@ def _read_config(study: Study, run: Planned, known: dict[bytes, Config]) -> Run 
     return found
 
 
-def _restored(study: Study, run: Planned, known: dict[bytes, Config]) -> Run | None:
+def _restored(study: Study, run: Planned, known: dict[bytes, AnyConfig]) -> Run | None:
     """Return a run with another one's configuration, made its own, None where that is not what was planned."""
     for other in study.planned():
         with contextlib.suppress(RecordError):
@@ -205,7 +211,7 @@ def _restored(study: Study, run: Planned, known: dict[bytes, Config]) -> Run | N
     return next((found for found in made if found.config_hash == run.config_hash), None)
 
 
-def _with_key(config: Config, run: Planned) -> Run:
+def _with_key(config: AnyConfig, run: Planned) -> Run:
     key = run.key
     update = {"task": key.task, "seed": key.seed, "method": key.method.partition("@")[0]}
     return Run(key.task, key.method, key.seed, config.model_copy(update=update))

@@ -22,7 +22,10 @@ class ProfileRecord(Record):
 
 
 class PackPart(Record):
-    """One job of a launch: its runs (`TASK/METHOD/seed-K`), and how it trains them."""
+    """One job of a launch: its runs (`TASK/METHOD/seed-K`), and how it trains them.
+
+    `train` is the command that trains each of them, empty for our own agent.
+    """
 
     runs: Annotated[list[Name], Field(min_length=1)]
     mode: Literal["vmap", "process"]
@@ -30,6 +33,7 @@ class PackPart(Record):
     prealloc: bool = True
     mem_fraction: float | None = None
     compilation_cache: str | None = "auto"
+    train: list[Name] = Field(default_factory=list[str])
 
 
 class LaunchRecord(Record):

@@ -7,9 +7,16 @@ from typing import Any
 
 import pytest
 
+from agent.contract.config import Config
 from harness import status
+from harness.study.run import Run
 
 Capture = pytest.CaptureFixture[str]
+
+
+def ours(run: Run) -> Config:
+    assert isinstance(run.config, Config)
+    return run.config
 
 
 def study_json(grid: str, runs: Path, capsys: Capture) -> dict[str, Any]:

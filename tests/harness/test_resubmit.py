@@ -13,13 +13,14 @@ from harness.resubmit import Group, choose, fix
 from harness.state.diagnose import Diagnosis
 from harness.state.run_state import RunState, State
 from harness.study.folder import Planned
-from harness.study.grid import Run, configure, expand
+from harness.study.grid import configure, expand
 from harness.study.grid_file import load_grid
 from harness.study.profiles import Profile
+from harness.study.run import Run
 
 
 def ended(reason: Reason, run: Run, *, nodes: str = "", **attempt: Any) -> RunState:
-    status = Status(state="running", env_steps=1000, total_env_steps=run.config.run.steps, heartbeat=3600.0)
+    status = Status(state="running", env_steps=1000, total_env_steps=run.steps or 0, heartbeat=3600.0)
     planned = Planned(RunKey(run.task, run.method, run.seed), run.config_hash)
     record = AttemptRecord(**{"attempt": 1, "launch": "1", "started": 0.0, **attempt})
     return RunState(planned, State.ENDED, status, None, record, Diagnosis(reason, "words", nodes))

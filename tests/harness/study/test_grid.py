@@ -9,6 +9,7 @@ from agent.contract.words import ConfigError
 from harness.command import parse
 from harness.study.grid import configure, expand, ignored
 from harness.study.grid_file import GRIDS, load_grid
+from tests.harness.local import ours
 
 
 def write(folder: Path, text: str) -> str:
@@ -35,7 +36,7 @@ def test_every_bundled_grid_expands(name: str) -> None:
 def test_atari100k_is_the_papers_table() -> None:
     runs = expand(configure(load_grid("atari100k"), parse(["seeds=5"], {})))
     assert len(runs) == 26 * 2 * 5
-    limits = {run.task: run.config.env.atari.length for run in runs}
+    limits = {run.task: ours(run).env.atari.length for run in runs}
     assert limits.pop("atari_chopper_command") == 5400
     assert set(limits.values()) == {108000}
 
@@ -69,8 +70,8 @@ def test_an_override_reaches_every_run_and_a_list_becomes_an_axis() -> None:
         "harmony_dreamerv3@actent=0.001",
         "harmony_dreamerv3@actent=0.0003",
     ]
-    assert {run.config.run.steps for run in runs} == {1000}
-    assert [run.config.actent for run in runs[:2]] == [1e-3, 3e-4]
+    assert {run.steps for run in runs} == {1000}
+    assert [ours(run).actent for run in runs[:2]] == [1e-3, 3e-4]
 
 
 def test_a_method_is_trained_once_where_it_ignores_the_axis_and_that_is_said() -> None:
@@ -92,15 +93,15 @@ def test_every_method_file_can_be_trained_by_a_grid() -> None:
 
 def test_a_command_line_override_beats_a_tasks_own_setting(tmp_path: Path) -> None:
     grid = write(tmp_path, "tasks: [catch]\npreset: debug\nper_task: {catch: {run: {steps: 50}}}\n")
-    assert expand(load_grid(grid))[0].config.run.steps == 50
+    assert expand(load_grid(grid))[0].steps == 50
     command = parse(["agent.run.steps=70"], {})
-    assert expand(configure(load_grid(grid), command))[0].config.run.steps == 70
+    assert expand(configure(load_grid(grid), command))[0].steps == 70
 
 
 def test_a_list_of_heads_is_one_value() -> None:
     runs = expand(configure(load_grid("catch"), parse(["agent.grad_heads=decoder,reward", "seeds=1"], {})))
     assert len(runs) == 2
-    assert runs[0].config.grad_heads == ("decoder", "reward")
+    assert ours(runs[0]).grad_heads == ("decoder", "reward")
 
 
 def test_a_grid_file_may_hold_axes_and_seeds_as_a_list(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.command import parse
-from harness.study.grid import Run, configure, expand
+from harness.study.grid import configure, expand
 from harness.study.grid_file import load_grid
 from harness.study.packing import gpu_memory_gb, memory_fraction, pack_size, plan_packs, run_memory_gb
 from harness.study.profiles import Profile
+from harness.study.run import Run
+from tests.harness.local import ours
 
 
 def atari(*words: str) -> list[Run]:
@@ -55,7 +57,7 @@ def test_processes_share_memory_beside_their_contexts(processes: int, memory: fl
 
 
 def test_auto_fills_the_device_and_is_one_without_one() -> None:
-    config = atari("tasks=pong", "seeds=1")[0].config
+    config = ours(atari("tasks=pong", "seeds=1")[0])
     assert pack_size("auto", config, None) == 1
     assert pack_size("auto", config, 79.0) == min(16, int((0.95 * 79 - 0.8) / run_memory_gb(config)))
     assert pack_size("auto", config, 4.0) == 1
