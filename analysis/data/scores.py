@@ -84,11 +84,15 @@ def published_methods() -> dict[str, Method]:
     }
 
 
+other_labels: dict[str, str] = {}  # of the other agents' methods in the report's study, as its plan has them
+
+
 def label(method: str) -> str:
     """Return a method's name for readers; an unknown method keeps its own."""
     base, at, variant = method.partition("@")
-    if base in OUR_LABELS:
-        return OUR_LABELS[base] + (f" [{variant}]" if at else "")
+    known_here = other_labels | OUR_LABELS
+    if base in known_here:
+        return known_here[base] + (f" [{variant}]" if at else "")
     known = published_methods().get(method)
     return known.label if known else method
 

@@ -1,7 +1,7 @@
 """May these runs be compared? What is mixed, unpaired, missing or suspicious, and the command that mends it."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -34,10 +34,12 @@ def check(study: LoadedStudy, runs: Sequence[LoadedRun], grid: str, extra_words:
     done = [run for run in runs if run.state == "done"]
     settings = study.plan.settings if study.plan else ""
     shown = [run for run in runs if run.state != "damaged" and len(run.scores.frames)]  # in learning curves at least
+    commands = _by_command(study, shown)
     found = [
         *_units(shown),
-        *_configurations(study, shown),
-        *_code(shown),
+        *(finding for alike in commands.values() for finding in _configurations(study, alike)),
+        *(finding for alike in commands.values() for finding in _code(alike)),
+        *_others(commands),
         *_budgets(done),
         *_pairs(runs, grid, extra_words, settings),
         *_missing(runs, grid, extra_words, settings),
@@ -57,6 +59,30 @@ def _units(runs: Sequence[LoadedRun]) -> list[Finding]:
             found.append(
                 Finding("units", f"runs of {task} count success in part and returns in part", True, details=details)
             )
+    return found
+
+
+def _by_command(study: LoadedStudy, runs: Sequence[LoadedRun]) -> dict[str, list[LoadedRun]]:
+    """Return the runs by the command that trained them, "" for our agent: two differ in settings and code."""
+    found: dict[str, list[LoadedRun]] = {}
+    for run in runs:
+        words = study.configs.get(run.config_id, {}).get("train", [])
+        found.setdefault(" ".join(map(str, words)), []).append(run)
+    return found
+
+
+def _others(commands: Mapping[str, Sequence[LoadedRun]]) -> list[Finding]:
+    found: list[Finding] = []
+    methods = Counter(method for runs in commands.values() for method in {run.key.method for run in runs})
+    for method in (name for name, number in methods.items() if number > 1):
+        details = [f"{command or 'our agent'}: {some(_name(r.key) for r in runs if r.key.method == method)}"
+                   for command, runs in commands.items()]  # fmt: skip
+        found.append(Finding("configuration", f"runs of {method} were trained by different agents", True, "", details))
+    for command, runs in sorted(commands.items()):
+        if command and len(commands) > 1:
+            names = ", ".join(sorted({run.key.method for run in runs}))
+            text = f"another agent trained {names} ({command}): its settings are not compared with the others'"
+            found.append(Finding("configuration", text))
     return found
 
 
@@ -90,12 +116,12 @@ def _depends_on(column: int, values: Sequence[tuple[str, str, str]]) -> bool:
 
 
 def _code(runs: Sequence[LoadedRun]) -> list[Finding]:
-    trees = Counter(str(run.summary["code"]) for run in runs)
+    trees = Counter(_trees(run)[0] for run in runs)
     unknown = trees.pop("", 0)
     found: list[Finding] = []
     if len(trees) > 1:
         details = [
-            f"{tree[:16]}: {n} runs ({some(_name(r.key) for r in runs if r.summary['code'] == tree)})"
+            f"{tree[:16]}: {n} runs ({some(_name(r.key) for r in runs if _trees(r)[0] == tree)})"
             for tree, n in trees.most_common()
         ]
         found.append(Finding("code", f"runs come from {len(trees)} different code trees", True, details=details))

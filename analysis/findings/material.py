@@ -33,6 +33,7 @@ def gather(options: Options) -> Material:
     """Return the runs that the options select."""
     name = options.settings.get("study") or options.grid_name
     study = _study(options, name) if name else None
+    scores.other_labels = study.plan.labels if study and study.plan else {}
     own = [run.scores for run in study.runs] if study else scores.bundled()
     given = (
         benchmarks.read_references(typed_path("references", path))

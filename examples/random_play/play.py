@@ -27,7 +27,7 @@ def main(run: Path) -> None:
         if record["is_last"]:
             returns.append(total)
             record, total = env.reset(), 0.0
-        if step % every == 0 and returns:
+        if step % every == 0 and step < steps and returns:  # where our agent is evaluated
             row = {"env_steps": step, "frames": step * env.spec.repeat, "mean": float(np.mean(returns))}
             with open(run / "scores.jsonl", "a") as file:
                 file.write(json.dumps({**row, "episodes": returns}) + "\n")

@@ -106,7 +106,7 @@ class OtherKeys:
         if self.schema is None:
             return None
         if key not in self.schema:
-            raise ConfigError(f"agent.{key}: {nearest(key, self.schema, 'key')} of {self.source}")
+            raise ConfigError(f"agent.{key}: {nearest(key, self.schema, f'key of {self.source}')}")
         return self.schema[key]
 
 

@@ -25,6 +25,7 @@ from harness.study.keys import Keys
 PYTHON = "python"  # as the first word: the interpreter that the harness runs with
 RESERVED = ("task", "method", "seed", "train")
 STEPS = ("run.steps", "steps")
+LONGEST_LABEL = 60
 METHOD = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -130,6 +131,8 @@ def parse_methods(value: Any) -> dict[str, str]:
     for name, label in named.items():
         if not METHOD.fullmatch(name):
             raise ConfigError(f"methods: {name!r}; letters a-z, digits and _ are expected, beginning with a letter")
+        if not label.isprintable() or len(label) > LONGEST_LABEL:
+            raise ConfigError(f"methods: {name} is labelled {label!r}; one line of {LONGEST_LABEL} characters at most")
         if name in ours or label.casefold() in {method.label.casefold() for method in ours.values()}:
             raise ConfigError(
                 f"methods: {name} ({label}) is our own agent's; give what the command trains another name"

@@ -174,3 +174,23 @@ def test_twins_are_one_note_per_task_and_method_and_one_problem_per_pair() -> No
     assert notes[0].details[1] == "seeds 0 and 2 share 8 of 8 evaluations"
     assert [problem.path for problem in problems] == [f"t/m/seed-{seed}/scores.jsonl" for seed in (1, 2, 2)]
     assert problems[0].reason == "seeds 0 and 1 share 8 of 8 evaluations; both runs count"
+
+
+def test_other_agents_settings_are_not_compared_but_a_method_of_two_agents_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    study = Path("runs/two")
+    keys = write_study(study, tasks=("atari_pong",), seeds=2)
+    rival = [RunKey("atari_pong", "rival", seed) for seed in (0, 1)]
+    configs = [write_run(study, key, overrides={"method": "dreamerv3"}).config for key in rival]
+    for key, config in zip(rival, configs, strict=True):
+        text = f"task: atari_pong\nmethod: rival\nseed: {key.seed}\ntrain: [python, rival.py]\nlr: 0.1\n"
+        config.write_text(text)
+    write_plan(study, [*keys, *rival])
+    assert report.main(["study=two", *QUICK]) == 0
+    said = capsys.readouterr().err
+    assert "another agent trained rival (python rival.py): its settings are not compared" in said
+    assert "methods differ in" not in said
+    configs[1].write_text(configs[1].read_text().replace("rival.py", "other.py"))
+    assert report.main(["study=two", *QUICK]) == 1
+    assert "runs of rival were trained by different agents" in capsys.readouterr().err
