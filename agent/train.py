@@ -30,7 +30,7 @@ from agent.contract.run_folder import RunDir, read_result
 from agent.contract.terminal import print_anywhere
 from agent.contract.variables import JOB_ID
 from agent.contract.words import ConfigError, typed_path
-from agent.envs.registry import check_available
+from agent.envs.trial import try_out
 
 if TYPE_CHECKING:
     from agent.run.member import Member
@@ -126,7 +126,8 @@ def prepare(given: Arguments) -> list[tuple[Config, RunDir]]:
     )
     refuse_foreign_run(run.path)
     _check_cache(config)
-    check_available(config.task, config.env)
+    for note in try_out(config.task, config.env):
+        print(f"note: {note}", file=sys.stderr)
     if run.config.exists():
         refuse_other(config, _saved(run), run)
     try:

@@ -37,6 +37,7 @@ from harness.study.run import Run
 
 FLAGS = {
     "dry-run": Flag("show the plan, the jobs and their cost; submit and write nothing"),
+    "no-env-check": Flag("do not try the environments out here; the jobs find out"),
     "detach": Flag("cluster=local: return at once; the pool goes on by itself"),
 }
 
@@ -95,7 +96,8 @@ def launch(command: Command) -> int:
         print(f"note: {sentence}", file=sys.stderr)
     study = study_of(command)
     order = plan_order(study, grid, command, runs)
-    check_environments(runs, here=order.profile.kind == "local")
+    if "no-env-check" not in command.flags:
+        check_environments(runs, here=order.profile.kind == "local")
     check_same(study, runs)
     if "dry-run" in command.flags:
         return _dry_run(command, order, grid)

@@ -296,6 +296,13 @@ def _check_consistency(config: Config) -> None:
         raise ConfigError(f"retnorm.perclo: {config.retnorm.perclo} must be below perchi {config.retnorm.perchi}")
     if config.encoder.minres != config.decoder.minres:
         raise ConfigError(f"decoder.minres: {config.decoder.minres} must equal encoder.minres {config.encoder.minres}")
+    suite, least = suite_of(config.task), config.encoder.minres
+    size = getattr(getattr(config.env, suite, None), "size", 2 * least)
+    if size % least or size < 2 * least or (size // least).bit_count() != 1:
+        reason = (
+            f"images are halved down to {least}×{least} pixels; {8 * least}, {16 * least} or another power is expected"
+        )
+        raise ConfigError(f"env.{suite}.size: {size} is refused: {reason}")
 
 
 def known_methods() -> dict[str, Method]:

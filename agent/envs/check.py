@@ -1,7 +1,8 @@
 """`python -m agent.envs.check`: can these tasks be made here? For a launcher that must not import an environment.
 
-Reads `[[task, settings of the env section], …]` as JSON from stdin. Prints one line for every task that cannot be made
-and exits 2; exits 0 when all can. `--without-drivers` leaves OpenGL out, for a machine that only submits.
+Reads `[[task, settings of the env section], …]` as JSON from stdin. Prints a line to stderr for each that cannot be
+made and played, and exits 2; exits 0 when all can. What there is to say of how the agent sees them goes to stdout.
+`--without-drivers` leaves OpenGL out, for a machine that only submits.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from agent.contract.exit_codes import DONE, WRONG_INPUT
 from agent.contract.schema import EnvSettings
 from agent.contract.terminal import print_anywhere
 from agent.contract.words import ConfigError
-from agent.envs.registry import check_available
+from agent.envs.trial import try_out
 
 
 def main(argv: Sequence[str]) -> int:
@@ -24,7 +25,8 @@ def main(argv: Sequence[str]) -> int:
     problems: dict[str, None] = {}
     for task, section in json.load(sys.stdin):
         try:
-            check_available(task, EnvSettings.model_validate_json(json.dumps(section)), drivers)
+            for note in try_out(task, EnvSettings.model_validate_json(json.dumps(section)), drivers):
+                print(note)
         except ConfigError as error:
             problems[str(error)] = None
     for problem in problems:

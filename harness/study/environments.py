@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,16 +13,16 @@ from agent.contract.words import ConfigError
 from harness.study.other_agent import OtherConfig
 from harness.study.run import Run
 
+TIME_S, TIME_PER_TASK_S = 90.0, 3.0
 # Suites that come with every installation need no asking.
 BUILT_IN = ("atari", "catch")
 COMMAND = (sys.executable, "-m", "agent.envs.check")
 
 
 def check_environments(runs: Sequence[Run], *, here: bool) -> None:
-    """Return when every task's name and packages are known, and with `here` its drivers (OpenGL) too.
+    """Return when one environment of every task could be made and played, with `here` those that need OpenGL too.
 
-    A command that trains makes its own environments: it is not asked.
-
+    What there is to say of how the agent sees them is printed to stderr. A command that trains is not asked.
     Raises: ConfigError with the first problem, which names the command that helps.
     """
     asked = {
@@ -31,10 +32,21 @@ def check_environments(runs: Sequence[Run], *, here: bool) -> None:
     if not asked:
         return
     command = [*COMMAND, *([] if here else ["--without-drivers"])]
-    answer = subprocess.run(command, input=json.dumps(list(asked.items())), capture_output=True, text=True)
+    limit = TIME_S + TIME_PER_TASK_S * len(asked)
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+    given = json.dumps(list(asked.items()))
+    try:
+        answer = subprocess.run(command, input=given, capture_output=True, text=True, timeout=limit, env=environment)
+    except subprocess.TimeoutExpired as error:
+        raise ConfigError(
+            f"{', '.join(list(asked)[:3])}: not made and stepped in {limit:.0f} s; --no-env-check leaves it to the jobs"
+        ) from error
     lines = answer.stderr.splitlines()
     if answer.returncode == WRONG_INPUT and lines:
         rest = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
         raise ConfigError(lines[0] + rest)
     if answer.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{answer.stderr}")
+        last = lines[-1] if lines else f"exit code {answer.returncode}"
+        raise ConfigError(f"environments could not be tried out: {last}; --no-env-check leaves that to the jobs")
+    for line in answer.stdout.splitlines():
+        print(f"note: {line}", file=sys.stderr)

@@ -114,10 +114,11 @@ def test_observations_become_images_or_vectors(space, name, shape, dtype):
     assert (env.spec.obs[name].shape, env.spec.obs[name].dtype) == (shape, dtype)
 
 
-def test_a_dict_of_observations_keeps_its_names():
+def test_a_dict_of_observations_keeps_its_names_and_its_only_image_is_the_image():
     env = probe(spaces.Dict({"camera": spaces.Box(0, 255, (64, 64, 3), np.uint8), "goal": spaces.Discrete(3)}))
     record = play(env, [0])[0]
-    assert record["camera"].dtype == np.uint8 and sorted(record["goal"].tolist()) == [0, 0, 1]
+    assert record["image"].dtype == np.uint8 and sorted(record["goal"].tolist()) == [0, 0, 1]
+    assert env.notes == ["camera is what the agent sees as its image"]
 
 
 @pytest.mark.parametrize("space", [spaces.Text(4), spaces.Tuple((VECTOR, VECTOR))])
