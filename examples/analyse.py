@@ -20,6 +20,7 @@ print(stats.estimate("worst", [[0.9, 1.3], [0.3, 0.4]]))
 from analysis import stats
 
 runs = [[0.9, 1.3, 1.1], [0.2, 0.4, 0.3]]  # one list of runs per task
+print(stats.describe(runs[0]))  # one task by itself
 print(stats.iqm(runs))
 print(stats.aggregate(runs, seed=0)["iqm"].low)
 print(stats.probability_of_improvement(runs, [[0.8, 1.0, 0.9], [0.3, 0.2, 0.3]]).overall)

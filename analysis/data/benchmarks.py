@@ -22,7 +22,7 @@ from analysis.stats.resample import Floats
 FOLDER = SCORES / "benchmarks"
 TOPS = ("human", "reference")
 WORDS = ("title", "frames", "source", "exact", "integer")
-EXACT, INTEGER = KINDS = ("exact", "integer")
+KINDS = ("exact", "integer")
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,12 @@ def benchmarks(folder: Path = FOLDER) -> dict[str, Benchmark]:
     return found
 
 
-def references(kind: str = EXACT) -> dict[str, Reference]:
+def references(kind: str = "exact") -> dict[str, Reference]:
     """Return the references of every benchmark's tasks, as published (`exact`) or rounded half to even (`integer`)."""
     if kind not in KINDS:
         raise ConfigError(nearest(kind, KINDS, "reference"))
     exact = {task: found for benchmark in benchmarks().values() for task, found in benchmark.references.items()}
-    if kind == EXACT:
+    if kind == "exact":
         return exact
     return {t: Reference(float(round(r.random)), float(round(r.top)), r.kind, r.file) for t, r in exact.items()}
 

@@ -16,11 +16,6 @@ def is_whole(value: Any, most: int) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
 
 
-def finite(value: Any, default: float = 0.0) -> float:
-    """Return a finite number as a float, the default for anything else."""
-    return float(value) if is_finite(value) else default
-
-
 def short(value: Any) -> str:
     """Return a value for a message, at most 60 characters of it."""
     text = repr(value)

@@ -16,7 +16,7 @@ from analysis.findings.versus import Comparison, Settings, compare_all
 from analysis.stats.metrics import named
 from analysis.stats.resample import Floats
 from analysis.stats.runs import Interval
-from analysis.stats.ties import exact_mean, exact_std
+from analysis.stats.ties import exact_mean
 
 
 @dataclass(frozen=True)
@@ -140,9 +140,9 @@ def units_of(runs: Sequence[RunScores]) -> dict[str, str]:
 
 
 def _cell(scores: Sequence[float], frames: Sequence[int], reference: Reference | None) -> Cell:
-    mean, std = exact_mean(scores), exact_std(scores)
-    normalised = float(reference.normalise(mean)) if reference else math.nan
-    return Cell(len(scores), mean, std, normalised, (min(frames), max(frames)), max(map(abs, scores)))
+    d = stats.describe(scores)
+    normalised = float(reference.normalise(d.mean)) if reference else math.nan
+    return Cell(d.n, d.mean, d.std, normalised, (min(frames), max(frames)), max(abs(d.low), abs(d.high)))
 
 
 def _scales(tasks: Sequence[str], units: Mapping[str, str], table: Mapping[str, Reference]) -> dict[Scale, list[str]]:
