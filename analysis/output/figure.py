@@ -180,9 +180,13 @@ def row_labels(axes: Axes, labels: Sequence[str]) -> None:
     axes.grid(axis="y", visible=False)
 
 
-def legend(figure: Figure, look: dict[str, Look], methods: Sequence[str]) -> None:
-    """Name the methods above the panels, in as many columns as fit; the figure grows for a name wider than itself."""
-    lines = [Line2D([], [], color=look[m].color, linestyle=look[m].dash, label=label(m)) for m in methods]
+def method_lines(look: dict[str, Look], methods: Sequence[str]) -> list[Line2D]:
+    """Return a line as each method's is drawn, for a legend."""
+    return [Line2D([], [], color=look[m].color, linestyle=look[m].dash, label=label(m)) for m in methods]
+
+
+def legend(figure: Figure, lines: Sequence[Line2D]) -> None:
+    """Name the lines above the panels, in as many columns as fit; the figure grows for a name wider than itself."""
     for columns in range(min(4, len(lines)), 0, -1):
         made = figure.legend(handles=lines, loc="outside upper center", ncols=columns)
         width = made.get_window_extent().width / figure.dpi

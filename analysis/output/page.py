@@ -37,7 +37,7 @@ ORDER = (
     (("comparisons", "ranking"), ("improvement",)),
     (("leave_one_out", "seeds", "tests", "areas"), ("learning", "profile")),
 )
-TRAINING = ("harmony_weights", "losses")
+TRAINING = ("harmony_weights", "losses_")
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def render(report: Contents) -> str:
         "sections": _sections(report),
         "groups": [(group, _cards(group)) for group in report.results.groups],
         "order": ORDER,
-        "training": TRAINING,
+        "training": _training(report),
         "coverage": _coverage(report),
         "states": dict(sorted(Counter(run.state for run in report.runs).items())),
         "marks": MARKS,
@@ -92,12 +92,16 @@ def _named(names: Sequence[str], group: Group) -> list[str]:
     return [f"{name}_{group.scale}" for name in names]
 
 
+def _training(report: Contents) -> list[str]:
+    return [plot.name for plot in report.plots if plot.name.startswith(TRAINING)]
+
+
 def _sections(report: Contents) -> dict[str, str]:
     """Return the titles of the sections that have something to show, by their anchors."""
     shown = {
         "results": ("Results", bool(report.results.groups)),
         "tasks": ("Per task", True),
-        "training": ("Training", any(plot.name in TRAINING for plot in report.plots)),
+        "training": ("Training", bool(_training(report))),
         "coverage": ("Coverage", bool(report.runs)),
         "data": ("Data quality", True),
         "provenance": ("Provenance", True),

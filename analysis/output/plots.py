@@ -25,12 +25,13 @@ from analysis.output.figure import (
     interval_mark,
     legend,
     looks,
+    method_lines,
     new_figure,
     row_labels,
     style,
 )
 from analysis.output.tables import count, task_label
-from analysis.output.training_plots import losses_plot, task_curves, weights_plot
+from analysis.output.training_plots import losses_plots, task_curves, weights_plot
 from analysis.stats.metrics import METRICS
 from analysis.stats.resample import Floats
 
@@ -45,7 +46,7 @@ def all_plots(results: Results, runs: Sequence[LoadedRun] = ()) -> list[Plot]:
         for group in results.groups:
             found += [interval_plot(group, look), improvement_plot(group), curve_plot(group, look, results)]
             found += [profile_plot(group, look), gains_plot(group, look)]
-        found += [task_curves(results, look), weights_plot(runs), losses_plot(runs, look)]
+        found += [task_curves(results, look), weights_plot(runs), *losses_plots(runs, look)]
         return [plot for plot in found if plot is not None]
 
 
@@ -117,11 +118,11 @@ def curve_plot(group: Group, look: dict[str, Look], results: Results) -> Plot | 
             curve = found[name]
             axes.plot(curve.steps, curve.estimate, color=look[method].color, linestyle=look[method].dash)
             band(axes, curve.steps, curve.low, curve.high, look[method].color)
-        axes.set_title(METRICS[name].label)
+        axes.set_title(f"{METRICS[name].label} {METRICS[name].arrow}")
         axes.set_xlabel("frames")
         frames_axis(axes)
     figure.supylabel(group.scale.label)
-    legend(figure, look, list(group.curves))
+    legend(figure, method_lines(look, list(group.curves)))
     caption = (
         f"Bands: 95% intervals as in the table, pointwise ({results.settings.curve_reps} bootstrap samples); none "
         "where the runs do not tell how they spread. "
@@ -144,7 +145,7 @@ def profile_plot(group: Group, look: dict[str, Look]) -> Plot | None:
     axes.set_xlim(0, float(next(iter(group.profiles.values())).taus[-1]))
     axes.set_xlabel(f"{group.scale.label} τ ({_n(group)})")
     axes.set_ylabel("share of runs above τ")
-    legend(figure, look, list(group.profiles))
+    legend(figure, method_lines(look, list(group.profiles)))
     caption = "Share of runs that score above τ, tasks counting the same; bands: pointwise 95% intervals."
     return Plot(f"profile_{group.scale}", "Performance profiles", caption, figure)
 

@@ -5,14 +5,15 @@
 # Matplotlib and pandas are typed in part and seaborn is not, so that strict checking would flag every call that draws.
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import cycle, product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
@@ -20,9 +21,22 @@ from analysis.data.benchmarks import Reference
 from analysis.data.load import LoadedRun
 from analysis.data.scores import label
 from analysis.findings import tidy
-from analysis.findings.results import Results, bin_episodes
-from analysis.output.figure import DASHES, INK, PALETTE, Look, Plot, frames_axis, legend, new_figure, plain_number
+from analysis.findings.results import Results, bin_episodes, order_methods, order_tasks
+from analysis.output.figure import (
+    DASHES,
+    INK,
+    PALETTE,
+    Look,
+    Plot,
+    band,
+    frames_axis,
+    legend,
+    method_lines,
+    new_figure,
+    plain_number,
+)
 from analysis.output.tables import count, task_label
+from analysis.stats.resample import Floats
 
 Frame = Any  # a pandas DataFrame, which is typed in part only: what it is asked for has no type that checks
 WEIGHTS = (
@@ -46,23 +60,18 @@ def task_curves(results: Results, look: dict[str, Look]) -> Plot | None:
     tasks = [t for t in results.tasks if (frame.task == t).any()]
     if not tasks:
         return None
-    rows, columns = _grid(len(tasks))
-    figure = new_figure(max(4.4, 2.35 * columns), 1.45 + 1.75 * rows)
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, task in zip(panels, tasks, strict=False):
+    figure, panels = _of_each_task(tasks)
+    for task, axes in panels.items():
         _task_curve(axes, frame[frame.task == task], look)
         if results.units[task] == "success":
             axes.set_ylim(-0.03, 1.03)
         if (reference := results.references.get(task)) is not None:
             _reference_lines(axes, reference)
         _small_panel(axes, task_label(task))
-    for axes in panels[len(tasks) :]:
-        axes.set_visible(False)
-    figure.supxlabel("frames", fontsize=9)
     figure.supylabel(
         " or ".join(sorted({results.units[t] for t in tasks})).replace("success", "success rate"), fontsize=9
     )
-    legend(figure, look, results.methods)
+    legend(figure, method_lines(look, results.methods))
     seeds = sorted({cell.n for cell in results.cells.values()}) or [0]
     n = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     caption = (
@@ -103,7 +112,8 @@ def _task_curve(axes: Axes, frame: Frame, look: Mapping[str, Look]) -> None:
     if len(several):
         sns.lineplot(several, **same, units="seed", estimator=None, linewidth=0.5, alpha=0.45)
     whole = _as_far_as_most(_at_common_frames(frame))
-    _lines(axes, whole, "score", "method", colors, {method: look[method].dash for method in look}, "sd")
+    patterns: Any = {m: "" if look[m].dash == "-" else look[m].dash[1] for m in look}
+    sns.lineplot(whole, **same, style="method", dashes=patterns, errorbar="sd", err_kws={"alpha": 0.2, "linewidth": 0})
     single = whole[whole.groupby("method", observed=True).frames.transform("nunique") == 1]
     if len(single):
         means = single.groupby(["method", "frames"], observed=True, as_index=False).score.mean()
@@ -132,82 +142,96 @@ def _as_far_as_most(frame: Frame) -> Frame:
     return longest[longest.groupby(["method", "frames"], observed=True).seed.transform("size") == runs]
 
 
-def _lines(
-    axes: Axes, frame: Frame, y: str, hue: str, colors: Mapping[str, str], dashes: Mapping[str, Any], spread: Any
-) -> None:
-    """Draw the mean over runs of each kind of line, with a band: `sd`, or ("pi", 100) for lowest to highest."""
-    patterns: Any = {name: "" if dash == "-" else dash[1] for name, dash in dashes.items()}
-    sns.lineplot(
-        frame, x="frames", y=y, hue=hue, style=hue, palette=dict(colors), errorbar=spread, legend=False, ax=axes,
-        dashes=patterns,
-        err_kws={"alpha": 0.2, "linewidth": 0},
-    )  # fmt: skip
+Curve = tuple[Floats, Floats]  # frames, values
+POINTS = 30
 
 
-def _binned(frame: Frame, bins: int = 40) -> Frame:
-    """Return training series with the runs' differing bins brought to common ones."""
-    width = frame.frames.max() / bins or 1.0
-    place = np.minimum((frame.frames / width).astype(np.int64), bins - 1)
-    same = frame.assign(frames=(place + 0.5) * width)
-    return same.groupby([*tidy.RUN, "name", "frames"], observed=True, as_index=False).value.mean()
+def together(curves: Sequence[Curve]) -> tuple[Floats, Floats]:
+    """Return common frames, and each curve's values there [curves, frames] by interpolation.
+
+    They lie where every curve has begun and none has ended; there are none where that is nowhere.
+    """
+    first, last = max(f[0] for f, _ in curves), min(f[-1] for f, _ in curves)
+    frames = np.linspace(first, last, POINTS if last > first else int(last == first))
+    return frames, np.array([np.interp(frames, *curve) for curve in curves])
 
 
-def _count_runs(frame: Frame) -> int:
-    return len(frame[tidy.RUN].drop_duplicates())
+def _draw_runs(axes: Axes, curves: Sequence[Curve], color: str, dash: Any) -> None:
+    """Draw the mean of a task's runs, with a band from the lowest to the highest."""
+    if curves:
+        frames, values = together(curves)
+        axes.plot(frames, values.mean(axis=0), color=color, linestyle=dash)
+        band(axes, frames, values.min(axis=0), values.max(axis=0), color)
+
+
+def _of_each_task(tasks: Sequence[str], **shared: Any) -> tuple[Figure, dict[str, Axes]]:
+    """Return a figure with a panel per task."""
+    rows, columns = _grid(len(tasks))
+    figure = new_figure(max(4.4, 2.35 * columns), 1.45 + 1.75 * rows)
+    panels = figure.subplots(rows, columns, squeeze=False, **shared).ravel()
+    for axes in panels[len(tasks) :]:
+        axes.set_visible(False)
+    figure.supxlabel("frames", fontsize=9)
+    return figure, dict(zip(tasks, panels, strict=False))
+
+
+MEANS = "Mean over a task's runs, as far as all of them were trained; band: lowest to highest run."
 
 
 def weights_plot(runs: Sequence[LoadedRun]) -> Plot | None:
-    """Return the learned loss weights over frames, one panel per method variant.
+    """Return the learned loss weights over frames, one panel per task.
 
     Whatever a method logs as `harmony/NAME_weight` is drawn. Runs of older code log weights of 1 under the plain
-    method too; it has no panel.
+    method too; it is left out.
     """
     logged = {name for run in runs for name in run.series_names if re.fullmatch("harmony/.+_weight", name)}
     own = {name: name.removeprefix("harmony/").removesuffix("_weight") for name in sorted(logged)}
     texts = {name: text for name, text in WEIGHTS if name in logged} | {n: t for n, t in own.items() if n not in TEXTS}
-    frame: Frame = tidy.training(runs, list(texts))
-    methods = sorted(frame[frame.value != 1.0].method.unique()) if len(frame) else []
-    if not methods:
+    series = {run: found for run in runs if (found := run.training(list(texts)))}
+    methods = order_methods(
+        [r.key.method for r, found in series.items() if any((v != 1.0).any() for _, v in found.values())]
+    )
+    members = [run for run in series if run.key.method in methods]
+    if not members:
         return None
-    figure = new_figure(4.2 * len(methods) + 1.4, 3.2)
-    panels = figure.subplots(1, len(methods), squeeze=False, sharey=True)[0]
-    colors, dashes = dict(zip(texts, PALETTE, strict=False)), dict(zip(texts, DASHES, strict=False))
-    for axes, method in zip(panels, methods, strict=True):
-        part = frame[frame.method == method]
-        _lines(axes, _binned(part), "value", "name", colors, dashes, ("pi", 100))
-        axes.set_title(f"{label(method)} (n = {count(_count_runs(part), 'run')})")
-        axes.set(xlabel="frames", ylabel="weight of the loss (no unit)")
+    figure, panels = _of_each_task(order_tasks([run.key.task for run in members]), sharey=True)
+    colors, dashes = dict(zip(texts, cycle(PALETTE))), dict(zip(methods, cycle(DASHES)))
+    for task, axes in panels.items():
+        for method, name in product(methods, texts):
+            own_runs = [series[r] for r in members if (r.key.task, r.key.method) == (task, method)]
+            _draw_runs(axes, [found[name] for found in own_runs if name in found], colors[name], dashes[method])
         axes.set_yscale("log")
+        _small_panel(axes, task_label(task))
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(FuncFormatter(plain_number))
         axes.yaxis.set_minor_formatter(NullFormatter())
-        frames_axis(axes)
-    shown = [name for name in texts if (frame.name == name).any()]
-    lines = [Line2D([], [], color=colors[n], linestyle=dashes[n], label=texts[n]) for n in shown]
-    panels[-1].legend(handles=lines, loc="best")
-    caption = "Learned weight of each loss, mean over all tasks and runs; band: lowest to highest run."
-    return Plot("harmony_weights", "Learned loss weights", caption, figure)
+    figure.supylabel("weight of the loss (no unit)", fontsize=9)
+    shown = [name for name in texts if any(name in series[run] for run in members)]
+    lines = [Line2D([], [], color=colors[n], label=texts[n]) for n in shown]
+    kinds = [Line2D([], [], color=INK, linestyle=dashes[m], label=label(m)) for m in methods]
+    legend(figure, [*lines, *(kinds if len(methods) > 1 else [])])
+    who = f" of {label(methods[0])}" if len(methods) == 1 else ""
+    title = f"Learned loss weights{who} per task (n = {count(len(members), 'run')})"
+    return Plot("harmony_weights", title, f"Learned weight of each loss. {MEANS}", figure)
 
 
-def losses_plot(runs: Sequence[LoadedRun], look: dict[str, Look]) -> Plot | None:
-    """Return a panel per loss with each method's mean over runs."""
+def losses_plots(runs: Sequence[LoadedRun], look: dict[str, Look]) -> list[Plot]:
+    """Return a figure per loss with a panel per task: losses of different tasks have no mean."""
     members = [run for run in runs if run.key.method in look]
     names = sorted({name for run in members for name in run.series_names if name.startswith("loss/")})
-    if not names:
-        return None
-    rows, columns = _grid(len(names))
-    figure = new_figure(max(4.4, 2.5 * columns), 1.2 + 1.7 * rows)
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    colors, dashes = ({m: getattr(look[m], part) for m in look} for part in ("color", "dash"))
-    for axes, name in zip(panels, names, strict=False):
-        _lines(axes, _binned(tidy.training(members, [name])), "value", "method", colors, dashes, ("pi", 100))
-        _small_panel(axes, name.removeprefix("loss/"))
-    for axes in panels[len(names) :]:
-        axes.set_visible(False)
-    figure.supxlabel("frames", fontsize=9)
-    figure.supylabel("loss (nats)", fontsize=9)
-    having = Counter(run.key.method for run in members if any(name in names for name in run.series_names))
-    legend(figure, look, [m for m in look if m in having])
-    counts = [f"{having[m]} of {label(m)}" for m in look if m in having]
-    caption = f"Unweighted losses, mean over all tasks and runs ({', '.join(counts)}); band: lowest to highest run."
-    return Plot("losses", f"Losses during training (n = {count(having.total(), 'run')})", caption, figure)
+    return [_loss_plot(name, [run for run in members if name in run.series_names], look) for name in names]
+
+
+def _loss_plot(name: str, runs: Sequence[LoadedRun], look: dict[str, Look]) -> Plot:
+    figure, panels = _of_each_task(order_tasks([run.key.task for run in runs]))
+    methods = [m for m in look if any(run.key.method == m for run in runs)]
+    for task, axes in panels.items():
+        for method in methods:
+            curves = [r.training([name])[name] for r in runs if (r.key.task, r.key.method) == (task, method)]
+            _draw_runs(axes, curves, look[method].color, look[method].dash)
+        _small_panel(axes, task_label(task))
+    loss = name.removeprefix("loss/")
+    figure.supylabel(f"{loss} loss (nats)", fontsize=9)
+    legend(figure, method_lines(look, methods))
+    title = f"Loss per task: {loss} (n = {count(len(runs), 'run')})"
+    return Plot(f"losses_{loss}", title, f"Unweighted loss: {loss}. {MEANS}", figure)
