@@ -103,7 +103,7 @@ class FreeNats(Section):
 
 
 class Adam(Section):
-    """Adam after clipping by global norm; `eps` is added outside the root."""
+    """Adam after clipping by global norm, which `clip` 0 leaves out; `eps` is added outside the root."""
 
     lr: Above0 = 1e-4
     eps: Above0 = 1e-8

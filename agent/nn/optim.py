@@ -27,12 +27,13 @@ def update(
 ) -> tuple[Params, AdamState, Float[Array, ""]]:
     """Return parameters and state after one step, and the gradient's norm before clipping.
 
-    The clip scales the gradient to norm `clip` where it is longer; Adam is bias-corrected, eps outside the root.
+    The clip scales the gradient to norm `clip` where it is longer, and is off at 0; Adam is bias-corrected, eps outside
+    the root.
     """
     flat, unravel = ravel_pytree(params)
     grad, _ = ravel_pytree(grads)
     norm = optax.tree.norm(grad)
-    clip: Any = optax.clip_by_global_norm(settings.clip)
+    clip: Any = optax.clip_by_global_norm(settings.clip) if settings.clip else optax.identity()
     adam: Any = optax.scale_by_adam(eps=settings.eps)
     step, state = adam.update(clip.update(grad, optax.EmptyState())[0], state)
     # Written once, then cut: otherwise each parameter's kernel reads all parameters, which must be copied before.
