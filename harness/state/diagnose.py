@@ -43,6 +43,7 @@ class Retry(StrEnum):
     STOP = "not before its cause is removed"
 
 
+SUBMITIT = "submitit INFO"  # its own first lines in a job's log
 RETRY = {
     Reason.GPU_OOM: Retry.FIX,
     Reason.HOST_OOM: Retry.FIX,
@@ -247,8 +248,11 @@ def _bare(evidence: Evidence, life: Life | None) -> Diagnosis:
     if not evidence.began and evidence.watched:
         return Diagnosis(Reason.LOST, _why_left(evidence) or "its job ended before it began this run")
     if not evidence.began and (job is None or job.phase is not Phase.UNKNOWN):
-        last = [line.strip() for line in evidence.job_log.splitlines() if line.strip()]
-        if job is None and not last:  # a Python that fails by itself leaves words, a process that is killed does not
+        lines = [line.strip() for line in evidence.job_log.splitlines() if line.strip()]
+        last = [line for line in lines if not line.startswith(SUBMITIT)]
+        if not last and (
+            job is None or lines
+        ):  # a Python that fails by itself leaves words, one that is killed does not
             return Diagnosis(Reason.LOST, "its job ended before it said a word; nothing says why")
         exit_text = f" (exit code {end.code})" if end and end.code else ""
         return Diagnosis(

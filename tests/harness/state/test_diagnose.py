@@ -223,8 +223,9 @@ def test_a_silent_end_on_a_full_disk_is_told_by_the_disk() -> None:
 
 def test_a_local_job_that_vanished_before_it_said_a_word_goes_on() -> None:
     """The pool's controller ends with 0 whatever became of its worker; a Python that fails by itself leaves words."""
-    silent = diagnose(Evidence(began=False, exit_code=0))
-    assert (silent.reason, silent.retry) == (Reason.LOST, Retry.AS_IS)
+    for log in ("", "submitit INFO (2026-11-28 23:33:43,389) - Loading pickle: /runs/0000/submitit/7_submitted.pkl\n"):
+        silent = diagnose(Evidence(began=False, exit_code=0, job_log=log))
+        assert (silent.reason, silent.retry) == (Reason.LOST, Retry.AS_IS)
     failed = diagnose(Evidence(began=False, exit_code=0, job_log="No module named submitit"))
     assert (failed.reason, failed.retry) == (Reason.NOT_STARTED, Retry.STOP)
 
