@@ -1,4 +1,4 @@
-"""What a value read from a file may be taken for."""
+"""What a value read from a file may be taken for, and numbers of things for readers."""
 
 from typing import Any, TypeGuard
 
@@ -20,3 +20,8 @@ def short(value: Any) -> str:
     """Return a value for a message, at most 60 characters of it."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def count(n: int, noun: str) -> str:
+    """Return `1 task`, `2 tasks`."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

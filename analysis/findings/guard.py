@@ -13,6 +13,7 @@ from agent.contract.run_folder import RunKey
 from agent.contract.words import ConfigError
 from analysis.data.load import LoadedRun, LoadedStudy, Problem
 from analysis.data.scores import RunScores
+from analysis.data.values import count
 from analysis.findings.fill import fill_command
 
 SHOWN = 6
@@ -55,7 +56,7 @@ def _units(runs: Sequence[LoadedRun]) -> list[Finding]:
     found: list[Finding] = []
     for task, kinds in sorted(units.items()):
         if len(kinds) > 1:
-            details = [f"{unit}: {len(names)} runs ({some(names)})" for unit, names in kinds.items()]
+            details = [f"{unit}: {count(len(names), 'run')} ({some(names)})" for unit, names in kinds.items()]
             found.append(
                 Finding("units", f"runs of {task} count success in part and returns in part", True, details=details)
             )
@@ -105,7 +106,7 @@ def _configurations(study: LoadedStudy, runs: Sequence[LoadedRun]) -> list[Findi
             if run.config_id in study.configs:
                 by_value.setdefault(repr(study.configs[run.config_id].get(key)), []).append(_name(run.key))
         ordered = sorted(by_value.items(), key=lambda item: -len(item[1]))
-        details = [f"{key}: {value} in {len(names)} runs ({some(names)})" for value, names in ordered]
+        details = [f"{key}: {value} in {count(len(names), 'run')} ({some(names)})" for value, names in ordered]
         found.append(Finding("configuration", f"runs of one method differ in {key}", True, details=details))
     return found
 
@@ -121,7 +122,7 @@ def _code(runs: Sequence[LoadedRun]) -> list[Finding]:
     found: list[Finding] = []
     if len(trees) > 1:
         details = [
-            f"{tree[:16]}: {n} runs ({some(_name(r.key) for r in runs if _trees(r)[0] == tree)})"
+            f"{tree[:16]}: {count(n, 'run')} ({some(_name(r.key) for r in runs if _trees(r)[0] == tree)})"
             for tree, n in trees.most_common()
         ]
         found.append(Finding("code", f"runs come from {len(trees)} different code trees", True, details=details))
@@ -132,7 +133,7 @@ def _code(runs: Sequence[LoadedRun]) -> list[Finding]:
         text = f"the code changed between attempts: {number} continued by another code tree than begun"
         found.append(Finding("code", text, True, details=details))
     if unknown and trees:
-        found.append(Finding("code", f"the code of {unknown} runs is unknown (no provenance.json)"))
+        found.append(Finding("code", f"the code of {count(unknown, 'run')} is unknown (no provenance.json)"))
     return found
 
 
@@ -157,7 +158,7 @@ def _budgets(runs: Sequence[LoadedRun]) -> list[Finding]:
         ends = Counter(last.values())
         if len(ends) > 1:
             details = [
-                f"{frames} frames: {n} runs ({some(_name(r.key) for r, f in last.items() if f == frames)})"
+                f"{frames} frames: {count(n, 'run')} ({some(_name(r.key) for r, f in last.items() if f == frames)})"
                 for frames, n in ends.most_common()
             ]
             found.append(Finding("budget", f"finished runs of {task} end at different frames", True, details=details))

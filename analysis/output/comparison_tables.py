@@ -4,11 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 
 from analysis.data.scores import Literature, label
+from analysis.data.values import count
 from analysis.findings.results import Comparison, Group, Results
 from analysis.findings.scales import HUMAN
 from analysis.output import tables
 from analysis.output.table import Entry, Table
-from analysis.output.tables import DASH, count, fixed, interval_text, p_entry, task_label
+from analysis.output.tables import DASH, fixed, interval_text, p_entry, task_label
 from analysis.stats.influence import MOST_SEEDS, POWER, changes_sign, strongest
 from analysis.stats.metrics import METRICS
 from analysis.stats.significance import ALPHA, TaskTest

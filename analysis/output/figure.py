@@ -24,8 +24,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from analysis.data.scores import label
 
-# Okabe and Ito's palette without its yellow, which print loses: blue, vermillion, green, purple, sky, orange, grey.
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#595959")
+# Okabe and Ito's palette without its yellow, which print loses: blue, vermillion, green, purple, sky, orange, grey;
+# wine, olive, indigo, sand and teal after Tol's muted one. The page has each of them for light and dark.
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#595959",
+           "#882255", "#999933", "#332288", "#b8a04c", "#44aa99")  # fmt: skip
 FIXED = {"harmony_dreamerv3": 0, "dreamerv3": 1, "harmony_dreamerv3_published": 0, "dreamerv3_published": 1, "ppo": 6}
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)))
 INK, FAINT, PAPER = "#1b1f24", "#d9dde3", "#ffffff"
@@ -148,7 +150,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 def plain_number(value: float, _position: int) -> str:
     """Return a tick's label without an exponent."""
-    return f"{value:g}"
+    return f"{value:g}".replace("-", "−")
 
 
 def _frames(value: float, _position: int) -> str:

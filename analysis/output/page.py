@@ -10,11 +10,12 @@ from urllib.parse import quote
 
 from analysis.data.load import LoadedRun, Problem
 from analysis.data.scores import label
+from analysis.data.values import count
 from analysis.findings.guard import Finding
 from analysis.findings.results import Group, Results, order_methods, order_tasks
 from analysis.output.html import HERE, fill
 from analysis.output.table import Table
-from analysis.output.tables import count, fixed, frames_text, interval_text, task_label
+from analysis.output.tables import fixed, frames_text, interval_text, task_label
 from analysis.stats.metrics import METRICS
 from analysis.stats.runs import Interval
 
@@ -37,6 +38,8 @@ ORDER = (
     (("comparisons", "ranking"), ("improvement",)),
     (("leave_one_out", "seeds", "tests", "areas"), ("learning", "profile")),
 )
+CSV_FILES = ("aggregates.csv", "per_task.csv", "comparisons.csv", "coverage.csv", "problems.csv")
+TABLE_FORMATS, FIGURE_FORMATS = ("csv", "md", "tex", "html"), ("png", "pdf", "svg")
 TRAINING = ("harmony_weights", "losses_")
 
 
@@ -80,6 +83,9 @@ def render(report: Contents) -> str:
         "marks": MARKS,
         "named": _named,
         "count": count,
+        "table_formats": TABLE_FORMATS,
+        "figure_formats": FIGURE_FORMATS,
+        "csv_files": CSV_FILES,
         "shown_problems": 500,
         "shown_details": 12,
         "style": style,

@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from analysis.data.load import LoadedRun
 from analysis.data.scores import label
+from analysis.data.values import count
 from analysis.findings.results import Group, Results
 from analysis.findings.scales import SUCCESS
 from analysis.output.figure import (
@@ -30,7 +31,7 @@ from analysis.output.figure import (
     row_labels,
     style,
 )
-from analysis.output.tables import count, task_label
+from analysis.output.tables import task_label
 from analysis.output.training_plots import losses_plots, task_curves, weights_plot
 from analysis.stats.metrics import METRICS
 from analysis.stats.resample import Floats
@@ -168,6 +169,8 @@ def gains_plot(group: Group, look: dict[str, Look]) -> Plot | None:
         frame, x="gain", y="task", hue="better", palette=colors, saturation=1, width=0.72, linewidth=0, legend=False,
         ax=axes,
     )  # fmt: skip
+    ends = np.array([(pair.tests[k].low, pair.tests[k].high) for k in order]) * 100
+    axes.hlines(range(len(order)), ends[:, 0], ends[:, 1], color=INK, linewidth=0.9)
     wide = float(np.abs(gains).max()) > 5 * LINEAR
     if wide:
         axes.set_xscale("symlog", linthresh=LINEAR, linscale=1.2)
@@ -184,19 +187,22 @@ def gains_plot(group: Group, look: dict[str, Look]) -> Plot | None:
     runs = sorted({len(s) for m in (pair.x, pair.y) for s in group.scores[m]})
     n = str(runs[0]) if len(runs) == 1 else f"{runs[0]} to {runs[-1]}"
     title = f"{label(pair.x)} minus\n{label(pair.y)}, per task (n = {n})"
-    caption = f"Difference of means over {n} runs per task and method; to the right {label(pair.x)} is better."
+    which = (
+        f"Difference of means over {n} {'run' if n == '1' else 'runs'} per task and method; line: Welch's 95% interval."
+    )
+    caption = f"{which} To the right {label(pair.x)} is better."
     return Plot(f"gains_{group.scale}", title, caption, figure)
 
 
 def _signed(value: float, _position: int) -> str:
-    return f"{value:+g}" if value else "0"
+    return f"{value:+g}".replace("-", "−") if value else "0"
 
 
 def _value_labels(axes: Axes, gains: Floats, order: Sequence[int]) -> None:
     for row, k in enumerate(order):
         right = gains[k] >= 0
         axes.annotate(
-            f"{gains[k]:+.1f}",
+            f"{gains[k]:+.1f}".replace("-", "−"),
             (gains[k], row),
             xytext=(3 if right else -3, 0),
             textcoords="offset points",

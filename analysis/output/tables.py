@@ -8,6 +8,7 @@ from analysis import stats
 from analysis.data.benchmarks import Reference, at_frames, benchmark_of, benchmarks, normalised
 from analysis.data.last import last_text
 from analysis.data.scores import Literature, label
+from analysis.data.values import count
 from analysis.findings.results import Cell, Comparison, Group, Results
 from analysis.output.table import Entry, Table
 from analysis.stats.intervals import basis
@@ -27,11 +28,6 @@ def number(value: float) -> str:
     digits = 0 if size >= 1000 else 1 if size >= 10 else 2
     text = f"{value:,.{digits}f}"
     return (text if float(text.replace(",", "")) else text.removeprefix("-")).replace("-", "−")
-
-
-def count(n: int, noun: str) -> str:
-    """Return `1 task`, `2 tasks`."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def frames_text(span: tuple[int, int]) -> str:
@@ -87,16 +83,16 @@ def _task_entries(cell: Cell | None, best: bool, with_normalised: bool, unit: st
     if cell is None:
         return [Entry(DASH)] * (2 if with_normalised else 1)
     if math.isnan(cell.mean):
-        entry = Entry(f"{DASH} ({cell.n})", title=f"{cell.n} runs, {frames_text(cell.frames)}")
+        entry = Entry(f"{DASH} ({cell.n})", title=f"{count(cell.n, 'run')}, {frames_text(cell.frames)}")
         return [entry, Entry(DASH)] if with_normalised else [entry]
     factor, sign = (100.0, "%") if unit == "success" else (1.0, "")
     text = (
         number(cell.mean * factor) + (f" ± {number(cell.std * factor)}" if cell.n > 1 else "") + sign + f" ({cell.n})"
     )
-    entries = [Entry(text, cell.mean, best, f"{cell.n} runs, {frames_text(cell.frames)}")]
+    entries = [Entry(text, cell.mean, best, f"{count(cell.n, 'run')}, {frames_text(cell.frames)}")]
     if with_normalised:
         value = cell.normalised
-        entries.append(Entry(DASH if math.isnan(value) else f"{value:.3f}", None if math.isnan(value) else value))
+        entries.append(Entry(DASH if math.isnan(value) else fixed(value, 3), None if math.isnan(value) else value))
     return entries
 
 

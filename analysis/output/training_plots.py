@@ -20,6 +20,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from analysis.data.benchmarks import Reference
 from analysis.data.load import LoadedRun
 from analysis.data.scores import label
+from analysis.data.values import count
 from analysis.findings import tidy
 from analysis.findings.results import Results, bin_episodes, order_methods, order_tasks
 from analysis.output.figure import (
@@ -35,7 +36,7 @@ from analysis.output.figure import (
     new_figure,
     plain_number,
 )
-from analysis.output.tables import count, task_label
+from analysis.output.tables import task_label
 from analysis.stats.resample import Floats
 
 Frame = Any  # a pandas DataFrame, which is typed in part only: what it is asked for has no type that checks

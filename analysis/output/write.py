@@ -17,18 +17,17 @@ from analysis.data import scores
 from analysis.data.benchmarks import Benchmark, benchmarks
 from analysis.data.last import last_text
 from analysis.data.load import LoadedRun
+from analysis.data.values import count
 from analysis.findings import results, tidy, trace
 from analysis.findings.material import Material
 from analysis.output.folder import write_marker
-from analysis.output.page import Contents, render
+from analysis.output.page import FIGURE_FORMATS, Contents, render
 from analysis.output.table import Table
-from analysis.output.tables import count
 
 if TYPE_CHECKING:
     from analysis.output.figure import Plot
 
 LATEST = 4e9  # seconds, far in the future: a later time is no time
-FORMATS = ("png", "pdf", "svg")
 PACKAGES = ("numpy", "pandas", "matplotlib", "seaborn")
 
 
@@ -67,7 +66,7 @@ def write_report(
     for name, text in {**_texts(contents), "coverage.csv": _coverage(material)}.items():
         (folder / name).write_text(text, encoding="utf-8")
     for plot in drawn:
-        for kind in FORMATS:
+        for kind in FIGURE_FORMATS:
             (folder / "figures" / f"{plot.name}.{kind}").write_bytes(plot.save(kind))
     write_marker(folder, title, dict(contents.provenance))
 
@@ -105,14 +104,15 @@ def _coverage(material: Material) -> str:
 
 
 def _headings(material: Material, found: results.Results) -> tuple[str, str]:
+    of_tasks = f"{count(len(found.methods), 'method')} on {count(len(found.tasks), 'task')}"
     if material.study is None:
         title = f"{benchmarks()[scores.BENCHMARK].title}: published results"
-        lead = f"{len(found.methods)} methods, {len(found.tasks)} tasks, {len(found.runs)} runs from scores/."
+        lead = f"{of_tasks}, {count(len(found.runs), 'run')} from scores/."
         return title, lead
     done = sum(r.state == "done" for r in material.selected)
     selected, whole = len(material.selected), len(material.study.runs)
-    runs = f"{selected} runs" if selected == whole else f"{selected} selected runs (of {whole} of the study)"
-    lead = f"{done} of {runs} finished: {len(found.methods)} methods on {len(found.tasks)} tasks."
+    runs = count(selected, "run") if selected == whole else f"{selected} selected runs (of {whole} of the study)"
+    lead = f"{done} of {runs} finished: {of_tasks}."
     return f"Study {material.name}", lead
 
 
@@ -168,7 +168,7 @@ def _study_provenance(material: Material) -> list[tuple[str, str]]:
     packages = Counter(str(r.summary["packages"]) for r in runs if r.summary["packages"])
     for text, n in packages.most_common(3):
         named: dict[str, Any] = json.loads(text)
-        rows.append((f"Packages ({n} runs)", ", ".join(f"{name} {number}" for name, number in named.items())))
+        rows.append((f"Packages ({count(n, 'run')})", ", ".join(f"{name} {number}" for name, number in named.items())))
     rows.append(("Device-hours", device_hours(runs, plan)))
     for name, value in (plan.code if plan else {}).items():
         if name in ("git_sha", "dirty", "code_tree") and value:
@@ -204,7 +204,7 @@ def _estimated(runs: Sequence[LoadedRun], plan: Plan | None) -> str:
 
 
 def _counted(values: Iterable[str]) -> str:
-    return ", ".join(f"{value} ({n} runs)" for value, n in Counter(values).most_common()) or "no finished run"
+    return ", ".join(f"{value} ({count(n, 'run')})" for value, n in Counter(values).most_common()) or "no finished run"
 
 
 def _used(found: results.Results) -> list[Benchmark]:

@@ -58,8 +58,10 @@ def test_the_page_is_well_formed_with_unique_ids_and_links_that_exist(page: Path
     assert not outline.open
     assert len(outline.ids) == len(set(outline.ids))
     assert all(link[1:] in outline.ids for link in outline.links if link.startswith("#"))
-    folders = [link for link in outline.links if not link.startswith("#")]
-    assert len(folders) == 12 and all((page.parent / link).is_dir() for link in folders)
+    others = [page.parent / link for link in outline.links if not link.startswith("#")]
+    assert all(path.exists() for path in others) and sum(path.is_dir() for path in others) == 12
+    files = {path for path in page.parent.rglob("*") if path.is_file()} - {page, page.parent / "report.json"}
+    assert files - {page.parent / "report.md"} <= set(others)  # whatever was written is linked
 
 
 def test_every_table_and_figure_of_the_report_is_on_the_page(page: Path) -> None:
