@@ -9,12 +9,11 @@ from agent.contract.exit_codes import DONE
 from agent.contract.files import RecordError, set_aside
 from agent.contract.records import write_record
 from agent.contract.words import ConfigError
-from harness.backend import slurm
-from harness.backend.slurm import Phase
+from harness.backend.base import ClusterError, JobRef, Phase
+from harness.backend.registry import backend_of
 from harness.command import Command, Flag, SubmissionError, counted, run
-from harness.job import slurm_call
-from harness.state.run_state import RunState, State, Where
-from harness.state.survey import job_of, overview
+from harness.state.run_state import RunState, State
+from harness.state.survey import overview
 from harness.study.folder import Launch, follow_up, study_of
 from harness.study.plan import select
 from harness.study.records import CancelRecord
@@ -47,21 +46,22 @@ def cancel(command: Command) -> int:
                     "cancel all of them, or none: name their methods and seeds too"
                 )
         running = {s.run.name for s in live if s.state is State.RUNNING}
-        begun: list[str] = []
-        waiting: list[str] = []
+        told: dict[tuple[str, bool], list[str]] = {}
         for (launch, number), names in jobs.items():
             _ask(launch, number, names)
             job = launch.jobs.get(number)
-            known = job_of(Where(launch, number, job), view.snapshot)
+            answer = view.answers.get(launch.data.profile.kind)
+            known = answer.of(JobRef(launch, number, job)) if answer else None
             if known is not None and known.phase is Phase.GONE:
-                continue  # its worker hears of it, if it lives; Slurm may have given its id to another job
+                continue  # its worker hears of it, if it lives; its id may be another job's by now
             if job is not None and not [n for n in launch.packs[number] if n in open_names and n not in names]:
-                (begun if running & set(names) else waiting).append(job)
-        for jobs_, gently in ((begun, True), (waiting, False)):
+                gently = bool(running & set(names))
+                told.setdefault((launch.data.profile.kind, gently), []).append(job)
+        for (kind, gently), job_ids in told.items():
             try:
-                slurm.cancel(jobs_, gently=gently)
-            except slurm_call.SlurmError as error:
-                raise SubmissionError(f"the runs are marked as cancelled, but scancel failed: {error}") from error
+                backend_of(kind).cancel(job_ids, gently=gently)
+            except ClusterError as error:
+                raise SubmissionError(f"the runs are marked as cancelled, but cancelling failed: {error}") from error
     print(f"{len(live)} of {len(chosen)} runs cancelled" + ("; running ones write a checkpoint first" if live else ""))
     by_hand = [s.run.name for s in states if s.run.name in chosen and s.live and s.where is None]
     if by_hand:

@@ -16,8 +16,8 @@ from agent.contract.exit_codes import DONE, FAILED
 from agent.contract.ownership import refuse_foreign, refuse_foreign_cache
 from agent.contract.run_folder import plan_path
 from agent.contract.words import ConfigError
-from harness.backend import pool, submit
-from harness.backend.order import Order, first_id, memory_gb, plan_order, recover, submit_order
+from harness.backend.order import Order, plan_order, recover, submit_order
+from harness.backend.registry import backend_of
 from harness.command import Command, Flag, counted, run
 from harness.console.table import tell_unknown
 from harness.console.watch import watch_pools
@@ -59,14 +59,9 @@ def describe(order: Order, rates: Any) -> list[str]:
         for (size, mode), count in sorted(sizes.items(), reverse=True)
     )
     lines.append(f"jobs: {len(order.packs)} on cluster={profile.name}: {shapes}")
-    if profile.kind == "local":
-        slots = pool.make_slots(order.jobs_at_once or 1, int(profile.gpus))
-        gpus = counted(int(profile.gpus), "GPU") if profile.gpus else "no GPU"
-        lines.append(f"at once: {len(slots)}, each on {counted(len(slots[0].cores), 'core')}; {gpus}")
-    else:
-        options = submit.parameters(profile, f"hb-{order.study.name}-…", len(order.packs))
-        lines.append("sbatch: " + " ".join(f"--{k}" if v is True else f"--{k}={v}" for k, v in options.items()))
-    if memory := memory_gb(profile):
+    backend = backend_of(profile)
+    lines.append(backend.describe(profile, f"hb-{order.study.name}-…", len(order.packs), order.jobs_at_once))
+    if memory := backend.gpu_memory_gb(profile):
         worst = max(order.packs, key=lambda pack: pack.processes)
         fraction = packing.memory_fraction(worst.processes, memory)
         lines.append(f"memory: each process gets {fraction:.1%} of a {memory:g} GiB GPU, {worst.processes} on it")
@@ -97,7 +92,7 @@ def launch(command: Command) -> int:
     study = study_of(command)
     order = plan_order(study, grid, command, runs)
     if "no-env-check" not in command.flags:
-        check_environments(runs, here=order.profile.kind == "local")
+        check_environments(runs, here=backend_of(order.profile).here)
     check_same(study, runs)
     if "dry-run" in command.flags:
         return _dry_run(command, order, grid)
@@ -200,10 +195,9 @@ def _report(command: Command, order: Order, made: Launch | None, view: Overview)
     began, now = order.study.plan().code.get("code_tree"), made.data.tree["code_tree"]
     if began != now:
         print(f"the code has changed since this study began (tree {began} → {now}): these runs use it as it is now")
-    where = f"pool of {order.jobs_at_once} at once" if made.local else f"Slurm, job {first_id(made)}"
     amount = f"{counted(len(order.runs), 'run')} in {counted(len(order.packs), 'job')}"
-    print(f"{amount} handed to {where}; code {made.data.tree['code_tree']}")
-    if made.local and "detach" not in command.flags:
+    print(f"{amount} handed to {backend_of(made).handed_to(made)}; code {made.data.tree['code_tree']}")
+    if made.pooled and "detach" not in command.flags:
         return watch_pools(order.study, [made], selectors)
     print(f"next: python -m harness.status {selectors} --watch")
     return FAILED if unknown else DONE

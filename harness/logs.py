@@ -10,6 +10,7 @@ from typing import TextIO
 
 from agent.contract.exit_codes import DONE
 from agent.contract.words import ConfigError
+from harness.backend.registry import backend_of
 from harness.command import Command, Flag, run
 from harness.state.run_state import RunState
 from harness.state.survey import overview
@@ -68,7 +69,7 @@ def _files(study: Study, state: RunState, attempt: int) -> list[Path]:
     where = state.where
     began = not where or (state.attempt is not None and state.attempt.launch == where.launch.id)
     if not attempt and not began and where and where.job_id:
-        return [path for path in where.launch.log_files(where.job_id) if path.is_file()]
+        return [path for path in backend_of(where.launch).log_files(where.launch, where.job_id) if path.is_file()]
     if not numbers:
         return []
     chosen = folder.attempts / str(attempt or numbers[-1])

@@ -18,8 +18,8 @@ from agent.contract.reasons import Reason
 from agent.contract.records import write_record
 from agent.contract.run_folder import saved_steps
 from agent.contract.words import ConfigError
-from harness.backend.order import Order, first_id, memory_gb, parse_jobs, recover, submit_order
-from harness.backend.submit import check_path
+from harness.backend.order import Order, parse_jobs, recover, submit_order
+from harness.backend.registry import backend_of
 from harness.command import Command, Flag, counted, run
 from harness.console.table import ends, tell_unknown
 from harness.console.watch import watch_pools
@@ -94,8 +94,7 @@ def groups(study: Study, states: Sequence[RunState], command: Command) -> list[G
         if launch is None:
             raise ConfigError(f"{study.path}: nothing was launched yet; python -m harness.launch grid={study.name}")
         profile = _profile(launch.data.profile.model_dump(), command)
-        if profile.kind == "slurm":
-            check_path(study.path.parent)
+        backend_of(profile).check(profile, study.path.parent, look="dry-run" in command.flags)
         code, tree = fresh or _frozen(study, launch)
         packs = launch.data.packs
         pack: int | str = max(len(p.runs) for p in packs)
@@ -104,8 +103,9 @@ def groups(study: Study, states: Sequence[RunState], command: Command) -> list[G
             pack = parse_pack(command.settings["pack"])
         if "pack.mode" in command.settings:
             mode = parse_pack_mode(command.settings["pack.mode"])
-        jobs = launch.data.jobs_at_once if "jobs" not in command.settings else None
-        jobs = jobs if profile.kind == "local" and jobs else parse_jobs(command, profile)
+        jobs = parse_jobs(command, profile)
+        if jobs is not None and "jobs" not in command.settings:
+            jobs = launch.data.jobs_at_once or jobs
         key = json.dumps([profile.model_dump(mode="json"), str(code), pack, mode, jobs], sort_keys=True)
         group = Group(profile, code, tree, launch.data.grid, pack, mode, jobs)
         found.setdefault(key, group).states.append(state)
@@ -227,7 +227,7 @@ def resubmit(command: Command) -> int:
     with study.lock() as lease:
         recover(study)
         code, made = _plan_and_submit(command, study, chosen, lease)
-    pools = [launch for launch in made if launch.local]
+    pools = [launch for launch in made if launch.pooled]
     if not pools or "detach" in command.flags:
         print(f"next: python -m harness.status {selectors}" + (" --watch" if made else ""))
         return code
@@ -272,7 +272,7 @@ def _counted(fixes: Sequence[Fix]) -> list[tuple[str, int]]:
 
 def _submit(study: Study, group: Group, by_name: dict[str, Run], lease: Lease | None) -> Launch | None:
     runs = [by_name[state.run.name] for state in group.states]
-    packs = packing.plan_packs(runs, group.pack, group.mode, memory_gb(group.profile))
+    packs = packing.plan_packs(runs, group.pack, group.mode, backend_of(group.profile).gpu_memory_gb(group.profile))
     order = Order(study, runs, packs, group.profile, group.jobs_at_once)
     verb = "would be" if lease is None else "are" if len(runs) > 1 else "is"
     where = f"cluster={group.profile.name}, code {group.tree['code_tree']}"
@@ -288,7 +288,7 @@ def _submit(study: Study, group: Group, by_name: dict[str, Run], lease: Lease | 
     for state in group.states:
         close_attempt(study, state)
     made = submit_order(order, group.grid, group.code, group.tree, lease)
-    print(f"pool of {order.jobs_at_once} at once" if made.local else f"Slurm job {first_id(made)}")
+    print(f"handed to {backend_of(made).handed_to(made)}")
     return made
 
 

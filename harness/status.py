@@ -10,6 +10,7 @@ from typing import Any
 
 from agent.contract.exit_codes import DONE, FAILED
 from agent.contract.lease import lease_holder
+from harness.backend.registry import backend_of
 from harness.command import Command, Flag, run
 from harness.console.table import cost, ends, next_command, notes, progress, rich_table, summary
 from harness.console.watch import watch
@@ -25,7 +26,6 @@ FLAGS = {
     "state": Flag("only runs in these states or with these reasons of their end", "LIST"),
 }
 WATCH_S = 2.0
-SLURM_WATCH_S = 30.0  # one question to Slurm each
 
 
 def status(command: Command) -> int:
@@ -50,10 +50,10 @@ def _watch(study: Study, command: Command, first: Overview) -> Overview:
     views = [first]
 
     def look() -> Overview:
-        views[0] = overview(study, select(command, study.planned()), views[0].snapshot)
+        views[0] = overview(study, select(command, study.planned()), views[0].answers)
         return views[0]
 
-    every = SLURM_WATCH_S if first.snapshot is not None else WATCH_S
+    every = max([WATCH_S, *(backend_of(kind).ask_every_s for kind in first.answers)])
     try:
         return watch(look, str(study.path), lambda view: any(s.live for s in view.runs), every)
     except KeyboardInterrupt:
@@ -83,13 +83,9 @@ def as_json(study: Study, view: Overview, total: hours.Spent) -> dict[str, Any]:
         "study": str(study.path),
         "runs": [_run_json(study, state) for state in view.runs],
         "hours": {"spent": total.hours, "wasted": dict(total.wasted), "gpu": _on_gpu(view.runs)},
-        "slurm": None
-        if view.snapshot is None
-        else {
-            "time": view.snapshot.time,
-            "error": view.snapshot.error,
-            "answered": view.answered,
-            "accounting": view.snapshot.accounting,
+        "clusters": {
+            kind: {"time": a.time, "error": a.error, "answered": view.answered, "accounting": a.accounting}
+            for kind, a in view.answers.items()
         },
     }
 

@@ -25,7 +25,7 @@ from agent.contract.ownership import refuse_foreign, tighten_umask
 from agent.contract.records import read_record, write_record
 from agent.contract.terminal import print_anywhere
 from harness.backend.machine import Machine
-from harness.backend.submit import LocalJob, Slot, exit_code, start_here
+from harness.backend.slot import LocalJob, Slot, exit_code, start_here
 from harness.job import cache
 from harness.job.allocation import cores, share
 from harness.study.folder import Launch

@@ -1,253 +1,75 @@
-"""What Slurm knows of our jobs: one squeue and one sacct call for all of them, and what their answers mean.
-
-A query that fails says nothing about a job: the last known snapshot stays, with its age. Everything is asked in UTC and
-without the user's own SQUEUE_*, SACCT_* and SCANCEL_* settings.
-"""
+"""Slurm as a backend: jobs are arrays, asked about in one question, and cancelled with time for their checkpoints."""
 
 from __future__ import annotations
 
-import re
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from collections.abc import Sequence
+from pathlib import Path
 
-from harness.backend.slurm_rows import (
-    ACCT_FIELDS,
-    AcctRow,
-    Exit,
-    Life,
-    QueueRow,
-    Step,
-    queue_format,
-    read_sacct,
-    read_squeue,
-)
-from harness.job.slurm_call import SlurmError, call
-
-ENDED = frozenset(
-    {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"}
-    | {"REVOKED", "TIMEOUT"}
-)
-WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"})
-GRACE_S = 30.0  # accounting lags up to 5 s behind, and a fresh job may be in neither answer for a moment
-REFUSED = "Batch job submission failed"  # what sbatch says of a refusal, and with one of the following words of doubt
-# What sbatch says when slurmctld may have taken the jobs all the same; every other failure is a refusal.
-IN_DOUBT = (
-    "timed out", "Unable to contact slurm controller", "Zero Bytes were transmitted", "connection failure",
-    "Transport endpoint is not connected", "Connection reset", "Connection refused", "Could not make sense of sbatch",
-)  # fmt: skip
-NO_ACCOUNTING = "accounting storage is disabled"
+from agent.contract.lease import Lease
+from agent.contract.words import ConfigError
+from harness.backend import slurm_ask, slurm_submit
+from harness.backend.base import Answer, Backend, JobRef, Ticket
+from harness.study import profiles
+from harness.study.folder import Launch
+from harness.study.profiles import Profile
 
 
-class Phase(StrEnum):
-    """Where a job is, as far as Slurm can be asked."""
+class Slurm(Backend):
+    """The Slurm that this machine belongs to."""
 
-    WAITING = "waiting"
-    RUNNING = "running"
-    ENDED = "ended"
-    GONE = "gone"  # Slurm answered, and knows no such job
-    UNKNOWN = "unknown"  # Slurm did not answer, or cannot know yet
+    title = "Slurm"
 
+    def check(self, profile: Profile, runs: Path, *, look: bool) -> None:
+        """Raise ConfigError without a Slurm here, and where it would write logs elsewhere than below this folder."""
+        if not look and not profiles.have_slurm():
+            where = "this machine belongs to no Slurm; use a login node, or cluster=local"
+            raise ConfigError(f"cluster={profile.name}: {where}")
+        odd = [c for c in str(runs) if c in "%\\" or not c.isprintable()]
+        if odd:
+            raise ConfigError(
+                f"runs={runs}: Slurm changes {odd[0]!r} in the path of a log; name another folder with runs=DIR"
+            )
 
-@dataclass(frozen=True)
-class Ticket:
-    """What a submission left behind: the id of one array element or job, its unique name, and when (unix seconds).
+    def describe(self, profile: Profile, name: str, jobs: int, at_once: int | None) -> str:
+        """Return the options of sbatch."""
+        options = slurm_submit.parameters(profile, name, jobs)
+        return "sbatch: " + " ".join(f"--{k}" if v is True else f"--{k}={v}" for k, v in options.items())
 
-    Ids start again when a cluster is set up anew; the name tells a later job of the same id apart.
-    """
+    def submit(self, launch: Launch, profile: Profile, lease: Lease) -> None:
+        """Submit arrays of jobs."""
+        slurm_submit.submit(launch, profile, lease)
 
-    job_id: str
-    name: str
-    submitted: float
+    def recover(self, launch: Launch) -> None:
+        """Look for arrays that sbatch was asked for, by their names."""
+        if len(launch.jobs) < len(launch.packs) and (launch.folder / "jobs.json").is_file():
+            slurm_submit.find_lost(launch)
 
+    def ask(self, refs: Sequence[JobRef], last: Answer | None) -> Answer:
+        """Ask squeue and sacct once each; of two jobs with one id Slurm has the later one."""
+        launches = {ref.launch.id: ref.launch for ref in refs}
+        known = {id_: ticket for name in sorted(launches) for id_, ticket in _tickets(launches[name]).items()}
+        needed = {ref.job_id for ref in refs}
+        return slurm_ask.query([ticket for id_, ticket in known.items() if id_ in needed], last)
 
-@dataclass(frozen=True)
-class Job:
-    """One array element or job: its phase, Slurm's word for its state, and its lives, the latest last."""
+    def cancel(self, job_ids: Sequence[str], *, gently: bool) -> None:
+        """Let scancel end jobs or array elements."""
+        slurm_ask.cancel(job_ids, gently=gently)
 
-    ticket: Ticket
-    phase: Phase
-    state: str = ""
-    reason: str = ""
-    nodes: str = ""
-    start: float | None = None
-    exit: Exit | None = None
-    restarts: int = 0
-    lives: tuple[Life, ...] = ()
-    alive_at: float | None = None  # when Slurm last listed it as waiting or running
+    def handed_to(self, launch: Launch) -> str:
+        """Return the ids of the launch's arrays."""
+        ids = dict.fromkeys(job.partition("_")[0] for job in Launch(launch.folder, launch.data).jobs.values())
+        return f"Slurm, job {', '.join(ids)}"
 
-    @property
-    def steps(self) -> tuple[Step, ...]:
-        """The steps of its latest life."""
-        return self.lives[-1].steps if self.lives else ()
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """All asked jobs as Slurm last told them, at `time`; `error` says why the latest question found no full answer.
-
-    `accounting` is False where sacct did not answer: phases are still true, but ends may lack their details.
-    """
-
-    time: float
-    jobs: Mapping[str, Job]
-    error: str | None = None
-    accounting: bool = True
+    def log_files(self, launch: Launch, job_id: str) -> list[Path]:
+        """Return the files that submitit lets Slurm write."""
+        return [launch.folder / "submitit" / f"{job_id}_0_log.{kind}" for kind in ("out", "err")]
 
 
-def query(tickets: Iterable[Ticket], last: Snapshot | None = None) -> Snapshot:
-    """Ask Slurm for all jobs at once and return what it knows; on failure the last snapshot, with the error in it."""
-    wanted = {ticket.job_id: ticket for ticket in tickets}
-    now = time.time()
-    if not wanted:
-        return Snapshot(now, {})
-    ids = sorted({job_id.partition("_")[0] for job_id in wanted}, key=int)
-    try:
-        queue = read_squeue(_squeue(ids))
-    except SlurmError as error:
-        return _unanswered(wanted, last, str(error), now)
-    try:
-        accounts = read_sacct(_sacct(ids))
-    except SlurmError as error:
-        if NO_ACCOUNTING in str(error):
-            return Snapshot(now, merge(wanted, queue, [], last, now), accounting=False)
-        return Snapshot(now, merge(wanted, queue, None, last, now), str(error), accounting=False)
-    return Snapshot(now, merge(wanted, queue, accounts, last, now))
-
-
-def _unanswered(wanted: Mapping[str, Ticket], last: Snapshot | None, error: str, now: float) -> Snapshot:
-    if last is None:
-        return Snapshot(now, {job_id: Job(ticket, Phase.UNKNOWN) for job_id, ticket in wanted.items()}, error)
-    jobs = {job_id: last.jobs.get(job_id) or Job(ticket, Phase.UNKNOWN) for job_id, ticket in wanted.items()}
-    return replace(last, jobs=jobs, error=error)
-
-
-# ---- asking --------------------------------------------------------------------------------------------------------
-
-
-def _squeue(ids: Sequence[str]) -> str:
-    options = ["--array", "--states=all", "--noheader", f"--jobs={','.join(ids)}", f"--Format={queue_format()}"]
-    try:
-        return call(["squeue", *options])
-    except SlurmError as error:
-        if "Invalid job id specified" in str(error):  # what squeue says of a single id that it has forgotten
-            return ""
-        raise
-
-
-def _sacct(ids: Sequence[str]) -> str:
-    options = ["--parsable2", "--duplicates", f"--jobs={','.join(ids)}", f"--format={','.join(ACCT_FIELDS)}"]
-    return call(["sacct", *options])
-
-
-def find_by_name(name: str, patience_s: float = 0.0) -> list[str]:
-    """Return the ids of the jobs with this name (array ids, without index), after an sbatch that did not answer.
-
-    Asks until something is found or `patience_s` has passed: an accepted job may show late. A job that Slurm refused is
-    kept by it as failed, though it never had a node, and is not among them.
-    Raises: SlurmError when Slurm cannot be asked, in which case nothing may be submitted again.
-    """
-    until = time.monotonic() + patience_s
-    while True:
-        queue = call(["squeue", "--states=all", "--noheader", f"--name={name}", "--format=%F|%T|%r"])
-        found = {job for job, *end in _cells(queue) if end != ["FAILED", "BadConstraints"]}
-        try:
-            options = ["-X", "--noheader", "--parsable2", "--starttime=now-7days", f"--name={name}"]
-            accounts = call(["sacct", *options, "--format=JobID,State,NodeList"])
-            found |= {job.partition("_")[0] for job, *end in _cells(accounts) if end != ["FAILED", "None assigned"]}
-        except SlurmError as error:
-            if NO_ACCOUNTING not in str(error):
-                raise
-        if found or time.monotonic() >= until:
-            return sorted(found, key=int)
-        time.sleep(1.0)
-
-
-def _cells(text: str) -> list[list[str]]:
-    return [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.strip()]
-
-
-def cancel(job_ids: Sequence[str], *, gently: bool = False) -> None:
-    """Cancel jobs or array elements; those that have ended already are no error. SlurmError when Slurm refuses.
-
-    `gently` only sends SIGTERM to a running job's worker, which then has all the time it needs for checkpoints: plain
-    scancel kills after KillWait, 30 seconds on most clusters.
-    """
-    options = ["--batch", "--signal=TERM"] if gently else []
-    for first in range(0, len(job_ids), 500):
-        try:
-            call(["scancel", *options, *job_ids[first : first + 500]])
-        except SlurmError as error:
-            if "Invalid job id" not in str(error) and "already completing or completed" not in str(error):
-                raise
-
-
-def max_array_size() -> int:
-    """Return the cluster's MaxArraySize: indices of an array must stay below it."""
-    match = re.search(r"^MaxArraySize\s*=\s*(\d+)", call(["scontrol", "show", "config"]), re.MULTILINE)
-    if match is None:
-        raise SlurmError("scontrol show config does not name MaxArraySize")
-    return int(match[1])
-
-
-# ---- merging -------------------------------------------------------------------------------------------------------
-
-
-def merge(
-    wanted: Mapping[str, Ticket],
-    queue: Sequence[QueueRow],
-    accounts: Sequence[AcctRow] | None,
-    last: Snapshot | None,
-    now: float,
-) -> dict[str, Job]:
-    """Return each wanted job from both answers: squeue decides whether it lives, sacct adds its lives and its end.
-
-    `accounts` is None where sacct did not answer: then a job that squeue has forgotten is unknown, not gone.
-    """
-    rows = {row.id: row for row in queue if _ours(wanted.get(row.id), row.name, row.submit)}
-    lives: dict[str, list[AcctRow]] = {}
-    for account in accounts or ():
-        if _ours(wanted.get(account.id), account.name, account.submit):
-            lives.setdefault(account.id, []).append(account)
-    jobs: dict[str, Job] = {}
-    for job_id, ticket in wanted.items():
-        before = last.jobs.get(job_id) if last else None
-        known = sorted(lives.get(job_id, []), key=lambda row: row.life.start or float("inf"))
-        jobs[job_id] = _merge_one(ticket, rows.get(job_id), known, accounts is not None, before, now)
-    return jobs
-
-
-def _ours(ticket: Ticket | None, name: str, submit: float | None) -> bool:
-    if ticket is None:
-        return False
-    if name == "allocation":  # accounting's word for a job that was cancelled before it began: only its time is left
-        return submit is not None and submit > ticket.submitted - 60
-    return bool(name) and ticket.name.startswith(name) and len(name) >= min(len(ticket.name), 120)
-
-
-def _merge_one(
-    ticket: Ticket, row: QueueRow | None, accounts: Sequence[AcctRow], complete: bool, before: Job | None, now: float
-) -> Job:
-    lives = tuple(account.life for account in accounts)
-    alive_at = before.alive_at if before else None
-    job = Job(ticket, Phase.UNKNOWN, restarts=max(0, len(lives) - 1), lives=lives, alive_at=alive_at)
-    if row is not None:
-        return _listed(job, row, now)
-    if lives:
-        end = lives[-1]
-        job = replace(job, state=end.state, reason=accounts[-1].reason, nodes=end.nodes, start=end.start, exit=end.exit)
-        if end.state in ENDED:
-            return replace(job, phase=Phase.ENDED)
-    if not complete:
-        return replace(job, phase=before.phase, state=before.state) if before else job
-    if now - max(ticket.submitted, alive_at or 0.0) < GRACE_S:
-        return job
-    return replace(job, phase=Phase.GONE)
-
-
-def _listed(job: Job, row: QueueRow, now: float) -> Job:
-    job = replace(job, state=row.state, reason=row.reason, nodes=row.nodes, start=row.start, restarts=row.restarts)
-    if row.state in ENDED:
-        return replace(job, phase=Phase.ENDED, exit=row.exit)
-    return replace(job, phase=Phase.WAITING if row.state in WAITING else Phase.RUNNING, alive_at=now)
+def _tickets(launch: Launch) -> dict[str, Ticket]:
+    """Return what tells a launch's jobs from others that had or will have their ids."""
+    return {
+        launch.jobs[number]: Ticket(launch.jobs[number], array.name, array.submitted)
+        for array in launch.arrays
+        for number in array.numbers
+        if number in launch.jobs  # else its submission failed, or was interrupted
+    }

@@ -6,56 +6,37 @@ import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from agent.contract.reasons import Reason
+from harness.backend.base import Exit, Life, Phase
+
 QUEUE_FIELDS = (
     ("JobArrayID", 32), ("JobID", 16), ("Name", 120), ("State", 20), ("Reason", 60), ("NodeList", 60),
     ("SubmitTime", 20), ("StartTime", 20), ("exit_code", 9), ("RestartCnt", 11),
 )  # fmt: skip
 ACCT_FIELDS = (
-    "JobID", "JobIDRaw", "JobName", "State", "ExitCode", "Submit", "Start", "End", "ElapsedRaw", "AllocTRES",
-    "NodeList", "Reason",
+    "JobID", "JobIDRaw", "JobName", "State", "ExitCode", "Submit", "Start", "End", "ElapsedRaw", "NodeList",
+    "Reason",
 )  # fmt: skip
-OOM_SIGNAL = 125  # Slurm's own mark of an out-of-memory kill
-SHORTENED = frozenset({6, 7, 9, 11, 15})  # no program of ours exits with these codes by itself
-
-
-@dataclass(frozen=True)
-class Exit:
-    """How a job or step ended: exit code and signal."""
-
-    code: int
-    signal: int
-
-    @property
-    def killed_by(self) -> int | None:
-        """The signal that ended it: as a signal, as a shell's 128 + signal, or as sacct shortens that (137 to 9)."""
-        if self.signal:
-            return None if self.signal == OOM_SIGNAL else self.signal
-        if 128 < self.code < 160:
-            return self.code - 128
-        return self.code if self.code in SHORTENED else None
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of a job (`batch`, `0`, …): where an out-of-memory kill under srun is told, and nowhere else."""
-
-    name: str
-    state: str
-    exit: Exit | None
-
-
-@dataclass(frozen=True)
-class Life:
-    """One allocation of a job; a requeued job has had several. Times are unix seconds."""
-
-    state: str
-    exit: Exit | None = None
-    start: float | None = None
-    end: float | None = None
-    elapsed_s: int = 0
-    gpus: int = 0
-    nodes: str = ""
-    steps: tuple[Step, ...] = ()
+OUT_OF_MEMORY = "OUT_OF_MEMORY"
+WORDS = {  # Slurm's words for a job's state, where it is by them, and what Slurm did to it; in all others it runs
+    "PENDING": (Phase.WAITING, None),
+    "REQUEUED": (Phase.WAITING, Reason.STOPPED),
+    "REQUEUE_FED": (Phase.WAITING, None),
+    "REQUEUE_HOLD": (Phase.WAITING, None),
+    "RESV_DEL_HOLD": (Phase.WAITING, None),
+    "SPECIAL_EXIT": (Phase.WAITING, None),
+    "COMPLETED": (Phase.ENDED, None),
+    "FAILED": (Phase.ENDED, None),
+    OUT_OF_MEMORY: (Phase.ENDED, Reason.HOST_OOM),
+    "NODE_FAIL": (Phase.ENDED, Reason.NODE_FAILURE),
+    "BOOT_FAIL": (Phase.ENDED, Reason.NODE_FAILURE),
+    "PREEMPTED": (Phase.ENDED, Reason.PREEMPTED),
+    "TIMEOUT": (Phase.ENDED, Reason.TIMEOUT),
+    "DEADLINE": (Phase.ENDED, Reason.TIMEOUT),
+    "CANCELLED": (Phase.ENDED, Reason.CANCELLED),
+    "REVOKED": (Phase.ENDED, Reason.CANCELLED),
+}
+RUNNING = (Phase.RUNNING, None)
 
 
 @dataclass(frozen=True)
@@ -64,11 +45,10 @@ class QueueRow:
 
     id: str
     name: str
-    state: str
+    phase: Phase
+    cause: Reason | None
     reason: str
-    nodes: str
     submit: float | None
-    start: float | None
     exit: Exit | None
     restarts: int
 
@@ -79,6 +59,7 @@ class AcctRow:
 
     id: str
     name: str
+    phase: Phase
     submit: float | None
     life: Life
     reason: str
@@ -99,15 +80,15 @@ def read_squeue(text: str) -> list[QueueRow]:
             continue
         row = dict(zip(names, cells, strict=False))
         status = int(row["exit_code"]) if row["exit_code"].isdigit() else None  # the wait status, as it is
+        phase, cause = WORDS.get(_state(row), RUNNING)
         rows.append(
             QueueRow(
                 id=row["JobArrayID"],
                 name=row["Name"],
-                state=row["State"].partition(" ")[0],
+                phase=phase,
+                cause=cause,
                 reason="" if row["Reason"] == "None" else row["Reason"],
-                nodes=row["NodeList"],
                 submit=read_time(row["SubmitTime"]),
-                start=read_time(row["StartTime"]),
                 exit=None if status is None else Exit(status >> 8, status & 127),
                 restarts=int(row["RestartCnt"]) if row["RestartCnt"].isdigit() else 0,
             )
@@ -122,15 +103,15 @@ def read_sacct(text: str) -> list[AcctRow]:
     rows: list[AcctRow] = []
     for line in lines[1:]:
         row = dict(zip(header, line.split("|"), strict=False))
-        job_id, dot, step = row.get("JobID", "").partition(".")
+        job_id, dot, _ = row.get("JobID", "").partition(".")
         if not dot:
             life = _life(row)
             reason = "" if row.get("Reason") == "None" else row.get("Reason", "")
             submit = read_time(row.get("Submit", ""))
-            rows += [AcctRow(i, row.get("JobName", ""), submit, life, reason) for i in expand_ids(job_id)]
-        elif rows and rows[-1].id == job_id:
-            ended = Step(step, _state(row), read_exit(row.get("ExitCode", "")))
-            rows[-1] = replace(rows[-1], life=replace(rows[-1].life, steps=(*rows[-1].life.steps, ended)))
+            phase, _ = WORDS.get(_state(row), RUNNING)
+            rows += [AcctRow(i, row.get("JobName", ""), phase, submit, life, reason) for i in expand_ids(job_id)]
+        elif rows and rows[-1].id == job_id and _state(row) == OUT_OF_MEMORY:  # under srun it is told here only
+            rows[-1] = replace(rows[-1], life=replace(rows[-1].life, cause=Reason.HOST_OOM))
     return rows
 
 
@@ -141,12 +122,11 @@ def _state(row: dict[str, str]) -> str:
 def _life(row: dict[str, str]) -> Life:
     elapsed, nodes = row.get("ElapsedRaw", ""), row.get("NodeList", "")
     return Life(
-        state=_state(row),
+        cause=WORDS.get(_state(row), RUNNING)[1],
         exit=read_exit(row.get("ExitCode", "")),
         start=read_time(row.get("Start", "")),
         end=read_time(row.get("End", "")),
         elapsed_s=int(elapsed) if elapsed.isdigit() else 0,
-        gpus=read_gpus(row.get("AllocTRES", "")),
         nodes="" if nodes == "None assigned" else nodes,
     )
 
@@ -163,12 +143,6 @@ def read_exit(text: str) -> Exit | None:
     """Return `code:signal` of sacct and scontrol, None where there is none."""
     match = re.fullmatch(r"(\d+):(\d+)", text)
     return Exit(int(match[1]), int(match[2])) if match else None
-
-
-def read_gpus(tres: str) -> int:
-    """Return the number of GPUs in `cpu=4,gres/gpu=2,…`, also where only a typed `gres/gpu:a100=2` is told."""
-    plain = re.search(r"(?:^|,)gres/gpu=(\d+)", tres)
-    return int(plain[1]) if plain else sum(int(n) for n in re.findall(r"(?:^|,)gres/gpu:[^=,]+=(\d+)", tres))
 
 
 def expand_ids(text: str) -> list[str]:

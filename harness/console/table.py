@@ -11,8 +11,7 @@ from agent.contract.words import spell_seeds
 from harness.command import counted
 from harness.state.diagnose import Retry, grouped
 from harness.state.hours import Spent
-from harness.state.run_state import Overview, RunState, State
-from harness.state.survey import SILENT
+from harness.state.run_state import STARTING, Overview, RunState, State
 
 ORDER = ("done", "running", "queued", "unknown", "planned")
 LINES = 24  # of a traceback
@@ -126,7 +125,7 @@ def _by_task(states: Iterable[RunState]) -> dict[str, list[RunState]]:
 
 def _slots(live: Iterable[RunState]) -> int:
     """Return how many runs the local pools have at once, also at a moment at which one takes another's place."""
-    launches = {s.where.launch.id: s.where.launch for s in live if s.where and s.where.launch.local}
+    launches = {s.where.launch.id: s.where.launch for s in live if s.where and s.where.launch.pooled}
     return sum((a.data.jobs_at_once or 1) * max(map(len, a.packs), default=1) for a in launches.values())
 
 
@@ -145,7 +144,7 @@ def ends(states: Sequence[RunState]) -> list[str]:
 
 def notes(states: Sequence[RunState]) -> list[str]:
     """Return what is odd about live runs, each once: why jobs wait, or a status file that cannot be read."""
-    found = Counter(state.note for state in states if state.note and state.note != "starting")
+    found = Counter(state.note for state in states if state.note and state.note != STARTING)
     return [f"{note} ({counted(count, 'run')})" for note, count in found.most_common(5)]
 
 
@@ -190,8 +189,5 @@ def tell_unknown(view: Overview) -> int:
         print(view.warning, file=sys.stderr)
     unknown = [state for state in view.runs if state.state is State.UNKNOWN]
     for note, count in Counter(state.note for state in unknown).items():
-        if note == SILENT:
-            print(f"{counted(count, 'run')} unknown until Slurm answers; then run the same command again")
-        else:
-            print(f"{counted(count, 'run')} unknown: {note}")
+        print(f"{counted(count, 'run')} unknown: {note}")
     return len(unknown)

@@ -7,12 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from agent.contract.exit_codes import DONE, FAILED, INTERRUPTED
-from harness.backend import pool
+from harness.backend.registry import backend_of
 from harness.console.table import ends, next_command, rich_table, summary
 from harness.state.run_state import Overview
 from harness.state.survey import overview
 from harness.study.folder import Launch, Study
-from harness.study.records import PoolRecord
 
 REDRAW_S = 1.0
 LINE_S = 15.0
@@ -60,7 +59,7 @@ def watch_pools(study: Study, launches: Sequence[Launch], selectors: str) -> int
     runs = [run for run in study.planned() if run.name in names]
 
     def going(view: Overview) -> bool:
-        return any(_alive(launch) is not None for launch in launches)
+        return any(map(_lives, launches))
 
     try:
         watch(lambda: overview(study, runs), f"{study.path} on this machine (Ctrl-C stops it)", going, REDRAW_S)
@@ -77,16 +76,13 @@ def watch_pools(study: Study, launches: Sequence[Launch], selectors: str) -> int
     return FAILED if any(state.diagnosis for state in view.runs) else DONE
 
 
-def _alive(launch: Launch) -> PoolRecord | None:
-    state = pool.read_pool(launch.folder)
-    return state if state is not None and pool.is_alive(state) else None
-
-
 def _stop(launches: Sequence[Launch]) -> None:
     for launch in launches:
-        state = _alive(launch)
-        if state is not None:
-            pool.ask_to_stop(state)
+        backend_of(launch).stop(launch)
     deadline = time.monotonic() + STOP_WAIT_S
-    while any(_alive(launch) for launch in launches) and time.monotonic() < deadline:
+    while any(map(_lives, launches)) and time.monotonic() < deadline:
         time.sleep(0.2)
+
+
+def _lives(launch: Launch) -> bool:
+    return backend_of(launch).lives(launch)

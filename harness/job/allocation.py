@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.contract.files import RecordError
 from agent.contract.run_folder import RunDir, read_result
-from agent.contract.variables import CPUS, JOB_ID, POOL_FRACTION, WORKER
+from agent.contract.variables import CPUS, JOB_ID, POOL_FRACTION, RESTARTS, WORKER
 from agent.contract.words import ConfigError
 from harness.study.credentials import resolve
 from harness.study.packing import memory_fraction
@@ -33,13 +33,13 @@ class EnvironmentFault(Exception):
 
 
 def job_id() -> str:
-    """Return the id of the job this process runs in: `123_4` or `123` under Slurm, `local-PID` in the local pool."""
-    environ = os.environ
-    if "SLURM_ARRAY_JOB_ID" in environ:
-        return f"{environ['SLURM_ARRAY_JOB_ID']}_{environ['SLURM_ARRAY_TASK_ID']}"
-    if "SLURM_JOB_ID" in environ:
-        return environ["SLURM_JOB_ID"]
-    return f"local-{environ.get('SUBMITIT_LOCAL_JOB_ID', os.getpid())}"
+    """Return the id of the job this process runs in as its cluster calls it, `local-PID` in the local pool."""
+    return os.environ.get(JOB_ID) or f"local-{os.environ.get('SUBMITIT_LOCAL_JOB_ID', os.getpid())}"
+
+
+def restarts() -> int:
+    """Return how often the cluster has queued this job again."""
+    return int(os.environ.get(RESTARTS) or 0)
 
 
 def find_gpu() -> Gpu | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import socket
 import sys
@@ -17,7 +16,7 @@ from agent.contract.files import RecordError
 from agent.contract.reasons import Reason
 from agent.contract.records import AttemptRecord, write_record
 from agent.contract.run_folder import RunDir, read_attempt, read_status, saved_steps
-from harness.job.allocation import Gpu, finished, job_id
+from harness.job.allocation import Gpu, finished, job_id, restarts
 from harness.study.records import PackRecord
 
 OWN_FAULTS = (Reason.CODE_ERROR, Reason.NAN, Reason.WRONG_INPUT, Reason.GPU_OOM, Reason.CHECKPOINT)
@@ -41,7 +40,7 @@ class Attempt:
             launch=launch,
             job=pack.number,
             job_id=job_id(),
-            restart=int(os.environ.get("SLURM_RESTART_COUNT", "0")),
+            restart=restarts(),
             host=socket.gethostname(),
             device=gpu.kind if gpu else "cpu",
             gpus=1 if gpu else 0,

@@ -2,7 +2,8 @@
 
 `run_pack` takes a path and nothing else. It starts `python -m agent.train --runs …`, one process for all runs
 (`vmap`) or one each (`process`), or another agent's command for each run, keeps their output in the runs' `attempts/`,
-passes signals on so that they checkpoint, and asks Slurm to run the job again when time ran out with runs unfinished.
+passes signals on so that they checkpoint, and asks its cluster to run the job again when time ran out with runs
+unfinished.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Generator
@@ -23,10 +25,19 @@ from agent.contract.lease import correct_heartbeat, is_held
 from agent.contract.ownership import ForeignError, refuse_foreign, refuse_foreign_run, tighten_umask
 from agent.contract.records import read_record
 from agent.contract.run_folder import RunDir, read_status
-from agent.contract.variables import CONFIG_HASH
+from agent.contract.variables import CONFIG_HASH, ENDS_AT, QUEUE_AGAIN
 from agent.contract.words import ConfigError
-from harness.job import slurm_call
-from harness.job.allocation import EnvironmentFault, Gpu, cores, find_gpu, finished, job_id, process_environment, share
+from harness.job.allocation import (
+    EnvironmentFault,
+    Gpu,
+    cores,
+    find_gpu,
+    finished,
+    job_id,
+    process_environment,
+    restarts,
+    share,
+)
 from harness.job.attempts import Attempt, broke, latest
 from harness.job.cache import Cache
 from harness.job.keeper import Keeper
@@ -40,6 +51,7 @@ STAGGER_S = 120.0
 POLL_S = 0.2
 PUBLISH_S = 60.0
 STOP_WAIT_S = 100.0
+REQUEUE_S = 60.0
 LOOK_S = 10.0
 LIMIT_SLACK_S = 30.0
 
@@ -131,9 +143,7 @@ class Supervisor:
         taken: set[str] = set()
         for launch in Study(self.study).launches():
             if launch.id > self.launch.name:
-                submitted = {number for array in launch.arrays for number in array.numbers}
-                packs = [runs for number, runs in enumerate(launch.packs) if launch.local or number in submitted]
-                taken |= names & {name for runs in packs for name in runs}
+                taken |= names & {name for number in launch.handed_over for name in launch.packs[number]}
         return taken
 
     def _start_next(self, last: float) -> float:
@@ -185,7 +195,7 @@ class Supervisor:
 
     def _ends_at(self) -> float:
         """Return when the job's time is up, in unix seconds; older Slurms do not tell when it began."""
-        given = os.environ.get("SLURM_JOB_END_TIME", "")
+        given = os.environ.get(ENDS_AT, "")
         return float(given) if given.isdigit() else self.began + self.pack.profile.walltime_min * 60.0
 
     def _start(self, runs: list[RunDir]) -> None:
@@ -292,22 +302,26 @@ def run_pack(path: str) -> None:
     finally:
         cache.publish(settled_s=1.0)
         cache.close()
-    if not complete and supervisor.to_be_queued_again and "SLURM_JOB_ID" in os.environ:
-        _requeue(supervisor)
+    again = os.environ.get(QUEUE_AGAIN)
+    if not complete and supervisor.to_be_queued_again and again:
+        _requeue(supervisor, again.split())
     sys.exit(exit_codes.DONE if complete else exit_codes.FAILED)
 
 
-def _requeue(supervisor: Supervisor) -> None:
+def _requeue(supervisor: Supervisor, command: list[str]) -> None:
     """Queue this job again, unless it ended without getting any further than it began."""
     attempts = [attempt for process in supervisor.processes for attempt in process.attempts]
     moved = [a for a in attempts if (a.record.env_steps_after or 0) > a.record.env_steps_before]
-    if attempts and not moved and int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0:
+    if attempts and not moved and restarts() > 0:
         print("not queued again: it got no further than its last checkpoint; give it more walltime", file=sys.stderr)
         return
     try:
-        slurm_call.call(["scontrol", "requeue", job_id()])
-    except slurm_call.SlurmError as error:  # also when Slurm has queued it again by itself
-        print(f"not queued again: {error}", file=sys.stderr)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=REQUEUE_S, check=False)
+        words = f"exit code {done.returncode}: {' '.join(done.stderr.split())}" if done.returncode else ""
+    except (OSError, subprocess.TimeoutExpired) as error:
+        words = str(error)
+    if words:  # also when the cluster has queued it again by itself
+        print(f"not queued again: {command[0]}: {words}", file=sys.stderr)
         return
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    time.sleep(STOP_WAIT_S)  # Slurm ends this process; leaving first would look like a failure
+    time.sleep(STOP_WAIT_S)  # the cluster ends this process; leaving first would look like a failure

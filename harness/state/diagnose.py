@@ -1,4 +1,4 @@
-"""Why an attempt ended: from the run's own words, its process's end, and what Slurm says of the job."""
+"""Why an attempt ended: from the run's own words, its process's end, and what its cluster says of the job."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from enum import StrEnum
 
 from agent.contract import exit_codes
 from agent.contract.reasons import Reason
-from harness.backend.slurm import Job, Phase
-from harness.backend.slurm_rows import Exit, Life
+from harness.backend.base import Exit, Job, Life, Phase
 from harness.job.attempts import STOP_SIGNALS, signal_name
 from harness.state.failures import Failure, read_failure
 
@@ -22,17 +21,6 @@ FOLDER_TEXTS = (
     "No such file or directory", "Permission denied", "Read-only file system", "Stale file handle",
     "Input/output error", "Not a directory", "Operation not permitted",
 )  # fmt: skip
-BY_STATE = {
-    "OUT_OF_MEMORY": Reason.HOST_OOM,
-    "NODE_FAIL": Reason.NODE_FAILURE,
-    "BOOT_FAIL": Reason.NODE_FAILURE,
-    "PREEMPTED": Reason.PREEMPTED,
-    "TIMEOUT": Reason.TIMEOUT,
-    "DEADLINE": Reason.TIMEOUT,
-    "CANCELLED": Reason.CANCELLED,
-    "REVOKED": Reason.CANCELLED,
-    "REQUEUED": Reason.STOPPED,
-}
 
 
 class Retry(StrEnum):
@@ -73,7 +61,7 @@ class Evidence:
     `exit_code` is the process's own, negative for a signal, None where nobody saw its end; `ended` is when that was,
     `asked` whether it had been told to stop; `began` says whether the process ever wrote something; `reason` and
     `message` are what the run itself wrote of this attempt in status.json;
-    `stderr` is the attempt's, `job_log` the job's (Slurm's own words are there); `started`, `ended` are unix seconds;
+    `stderr` is the attempt's, `job_log` the job's (with its cluster's words); `started`, `ended` are unix seconds;
     `disk_full` says whether the disk of the run has no space left now; `folder` is the run's path;
     `watched` says whether its job's worker had begun to watch its runs.
     """
@@ -120,7 +108,7 @@ def diagnose(evidence: Evidence) -> Diagnosis:
     """Return why an attempt ended; the attempt is known to have ended.
 
     Order: a result is done; what the process said as it ended by itself; its bare end where the job went on without it;
-    what Slurm says it did to the job; words on stderr; the bare exit.
+    what the cluster says it did to the job; words on stderr; the bare exit.
     """
     life = life_of(evidence.job, evidence.started)
     nodes = life.nodes if life else ""
@@ -130,8 +118,8 @@ def diagnose(evidence: Evidence) -> Diagnosis:
     found = (
         _said(evidence, failure)
         or _alone(evidence, life, failure)
-        or _by_slurm(evidence, life)
-        or _by_words(failure or _slurm_words(evidence.job_log, evidence.on_gpu))
+        or _by_cluster(evidence, life)
+        or _by_words(failure or _cluster_words(evidence.job_log, evidence.on_gpu))
         or (Diagnosis(Reason.DISK_FULL, FULL) if evidence.disk_full else _bare(evidence, life))
     )
     reason = found.reason
@@ -178,26 +166,23 @@ def _alone(evidence: Evidence, life: Life | None, failure: Failure | None) -> Di
         return None
     if life is None or life.end is None or evidence.ended > life.end - WELL_BEFORE_S:
         return None
-    if evidence.exit_code == -signal.SIGKILL and any(step.state == "OUT_OF_MEMORY" for step in life.steps):
+    if evidence.exit_code == -signal.SIGKILL and life.cause is Reason.HOST_OOM:
         return None  # the kernel takes one process of a job that is out of memory
     return _by_words(failure) or _bare(evidence, life)
 
 
-def _by_slurm(evidence: Evidence, life: Life | None) -> Diagnosis | None:
-    """What Slurm did to the job, from its state and the states of its steps."""
+def _by_cluster(evidence: Evidence, life: Life | None) -> Diagnosis | None:
+    """What the cluster did to the job."""
     job = evidence.job
     if job is None:
         return None
-    steps = life.steps if life else ()
-    states = [life.state if life else ""]
-    if job.phase is Phase.ENDED and (life is None or life is job.lives[-1]):
-        states.append(job.state)  # accounting lags behind the queue
-    if any(step.state == "OUT_OF_MEMORY" for step in steps):
-        states.insert(0, "OUT_OF_MEMORY")
-    for state in states:
-        reason = BY_STATE.get(state)
-        if reason is not None:
-            return Diagnosis(reason, _sentence(reason, state, evidence, life, job))
+    if job.phase is Phase.GONE and job.cause is not None and not evidence.began:
+        return Diagnosis(job.cause, job.reason)
+    cause = life.cause if life else None
+    if cause is None and job.phase is Phase.ENDED and (life is None or life is job.lives[-1]):
+        cause = job.cause  # accounting lags behind the queue
+    if cause is not None:
+        return Diagnosis(cause, _sentence(cause, evidence, life, job))
     if evidence.exit_code == exit_codes.STOPPED or evidence.reason == Reason.STOPPED:
         return Diagnosis(Reason.STOPPED, evidence.message or "asked to stop; goes on from its checkpoint")
     words = evidence.job_log.strip()
@@ -206,7 +191,7 @@ def _by_slurm(evidence: Evidence, life: Life | None) -> Diagnosis | None:
     return None
 
 
-def _sentence(reason: Reason, state: str, evidence: Evidence, life: Life | None, job: Job) -> str:
+def _sentence(reason: Reason, evidence: Evidence, life: Life | None, job: Job) -> str:
     name = f"job {job.ticket.job_id}"
     where = f" on {life.nodes}" if life and life.nodes else ""
     minutes = f" after {life.elapsed_s / 60:.0f} min" if life and life.elapsed_s else ""
@@ -217,10 +202,10 @@ def _sentence(reason: Reason, state: str, evidence: Evidence, life: Life | None,
         Reason.TIMEOUT: f"{name} reached its time limit{minutes}",
         Reason.CANCELLED: f"{name} was cancelled{minutes if evidence.began else ' before it began'}",
         Reason.STOPPED: f"{name} was requeued{minutes}",
-    }.get(reason, f"{name}: {state}")
+    }[reason]
 
 
-def _slurm_words(job_log: str, on_gpu: bool) -> Failure | None:
+def _cluster_words(job_log: str, on_gpu: bool) -> Failure | None:
     found = read_failure(job_log, on_gpu=on_gpu)
     return found if found is not None and found.reason is not Reason.CODE_ERROR else None
 
@@ -237,7 +222,7 @@ def _bare(evidence: Evidence, life: Life | None) -> Diagnosis:
     end = job.exit if job is not None and job.exit is not None else life.exit if life else None
     if evidence.exit_code is not None:
         code = evidence.exit_code
-        end = Exit(0, -code) if code < 0 else Exit(code, 0)
+        end = Exit.of(code)
     killed = end.killed_by if end is not None else None
     if end is not None and end.code == killed and not evidence.began and killed not in KILLS:
         killed = None  # of a set-up line, which may end with any code, rather than a signal that sacct has shortened
@@ -250,9 +235,7 @@ def _bare(evidence: Evidence, life: Life | None) -> Diagnosis:
     if not evidence.began and (job is None or job.phase is not Phase.UNKNOWN):
         lines = [line.strip() for line in evidence.job_log.splitlines() if line.strip()]
         last = [line for line in lines if not line.startswith(SUBMITIT)]
-        if not last and (
-            job is None or lines
-        ):  # a Python that fails by itself leaves words, one that is killed does not
+        if not last and (end is None or lines):  # a Python that fails by itself leaves words, one that is killed not
             return Diagnosis(Reason.LOST, "its job ended before it said a word; nothing says why")
         exit_text = f" (exit code {end.code})" if end and end.code else ""
         return Diagnosis(
@@ -263,7 +246,7 @@ def _bare(evidence: Evidence, life: Life | None) -> Diagnosis:
         return Diagnosis(Reason.STOPPED, evidence.message or "asked to stop; goes on from its checkpoint")
     if end is not None and end.code:
         return Diagnosis(Reason.CODE_ERROR, f"exit code {end.code} without a word", fingerprint=f"exit-{end.code}")
-    if end is not None and (job is None or job.state == "COMPLETED" or evidence.exit_code == 0):
+    if end is not None and (job is None or job.phase is Phase.ENDED or evidence.exit_code == 0):
         return Diagnosis(Reason.CODE_ERROR, "exit code 0 without a result", fingerprint="exit-0")
     return Diagnosis(Reason.LOST, "its process is gone and nothing says why")
 

@@ -13,6 +13,7 @@ from statistics import median
 from agent.contract.files import RecordError
 from agent.contract.records import AttemptRecord
 from agent.contract.run_folder import RunDir, RunKey, read_attempt, read_plan, read_result
+from harness.backend.registry import backend_of
 from harness.job.attempts import lost_s
 from harness.state.run_state import RunState, State
 from harness.study.estimate import Estimate
@@ -142,8 +143,8 @@ def _changed(path: Path) -> float:
 def text(estimated: Estimate, profile: Profile, jobs: int) -> str:
     """Return the estimate as one line, with the upper bound that walltime sets."""
     unit = "GPU-hours" if profile.gpus else "hours of this machine's cores"
-    bound = jobs * profile.walltime_min / 60 * (int(profile.gpus) if profile.gpus not in (0, "auto") else 1)
-    limit = f"; at most {bound:,.0f} by walltime" if profile.kind == "slurm" else ""
+    bound = backend_of(profile).most_hours(profile, jobs)
+    limit = "" if bound is None else f"; at most {bound:,.0f} by walltime"
     if estimated.measured == 0:
         return f"{unit}: not known before one run of this kind has finished on this device{limit}"
     part = f", {estimated.unknown} runs not measured" if estimated.unknown else ""

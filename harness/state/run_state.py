@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from agent.contract.reasons import Reason
 from agent.contract.records import AttemptRecord, Status
 from agent.contract.words import ConfigError, nearest
-from harness.backend.slurm import Snapshot
+from harness.backend.base import Answer, JobRef
+from harness.backend.registry import backend_of
 from harness.command import Command
 from harness.state.diagnose import Diagnosis, Retry
-from harness.study.folder import Launch, Planned
+from harness.study.folder import Planned
 
 NO_STATUS = Status()
+STARTING = "starting"  # the note of a run whose job has begun, and its process not yet
 ALIASES = {"oom": ("gpu_oom", "host_oom"), "failed": ("code_error", "killed", "record", "nan", "not_started", "lost")}
 
 
@@ -31,25 +33,13 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
-class Where:
-    """The latest job that a run was given to: launch, number in it, and the cluster's id once there is one.
-
-    A job that was not submitted counts only for a run that no other has had: how a run ended is not forgotten for it.
-    """
-
-    launch: Launch
-    number: int
-    job_id: str | None
-
-
-@dataclass(frozen=True)
 class RunState:
     """A run as it is now."""
 
     run: Planned
     state: State
     status: Status | None = None
-    where: Where | None = None
+    where: JobRef | None = None
     attempt: AttemptRecord | None = None
     diagnosis: Diagnosis | None = None
     note: str = ""
@@ -91,24 +81,25 @@ class RunState:
 
 @dataclass(frozen=True)
 class Overview:
-    """All asked runs, how fresh Slurm's part of it is, and when that was known.
+    """All asked runs, and the answers of the kinds of clusters that were asked for them.
 
-    `answered` is when Slurm last answered in full, unix seconds, None where nobody knows.
+    `answered` is when all of these last answered in full, unix seconds, None where nobody knows.
     """
 
     runs: list[RunState]
-    snapshot: Snapshot | None = None
+    answers: Mapping[str, Answer] = field(default_factory=dict[str, Answer])
     answered: float | None = None
 
     @property
     def warning(self) -> str | None:
-        """A sentence when Slurm did not answer: how old its last answer is."""
-        if self.snapshot is None or self.snapshot.error is None:
+        """A sentence when a cluster did not answer: how old its last answer is."""
+        silent = [(kind, answer.error) for kind, answer in self.answers.items() if answer.error]
+        if not silent:
             return None
         last = "it has not answered for this study yet"
         if self.answered is not None:
             last = f"its last answer is {max(0.0, time.time() - self.answered):.0f} s old"
-        return f"Slurm did not answer ({self.snapshot.error}); {last}"
+        return f"{backend_of(silent[0][0]).title} did not answer ({silent[0][1]}); {last}"
 
 
 def filter_states(states: Iterable[RunState], words: Sequence[str]) -> list[RunState]:

@@ -85,9 +85,14 @@ class Launch:
         return [pack.runs for pack in self.data.packs]
 
     @property
-    def local(self) -> bool:
-        """Whether its jobs run in a pool on one machine."""
-        return self.data.profile.kind == "local"
+    def pooled(self) -> bool:
+        """Whether a pool of its own runs its jobs, so many at once, rather than a cluster's queue."""
+        return self.data.jobs_at_once is not None
+
+    @property
+    def handed_over(self) -> set[int]:
+        """The numbers of its jobs that somebody was given; a pool has all of them, as its launch is written."""
+        return set(range(len(self.packs))) if self.pooled else {n for array in self.arrays for n in array.numbers}
 
     @property
     def jobs(self) -> dict[int, str]:
@@ -107,11 +112,6 @@ class Launch:
     def pack_file(self, number: int) -> Path:
         """The file that tells the worker of a job what to do."""
         return self.folder / "packs" / f"{number:04d}.json"
-
-    def log_files(self, job_id: str) -> list[Path]:
-        """The files of a job's own output: Slurm's words, and those of a worker that could not start."""
-        stem = job_id.removeprefix("local-")
-        return [self.folder / "submitit" / f"{stem}_0_log.{kind}" for kind in ("out", "err")]
 
     def cancel_file(self, number: int) -> Path:
         """The file whose presence asks a job to stop some of its runs."""

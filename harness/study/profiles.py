@@ -67,7 +67,7 @@ class Profile(BaseModel):
 
     name: str = ""
     description: str = ""
-    kind: Literal["slurm", "local"] = "slurm"
+    kind: str = "slurm"
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
@@ -126,11 +126,8 @@ def _controller_answers() -> bool:
         return False
 
 
-def choose(name: str | None, overrides: Mapping[str, Any], *, look: bool = False) -> Choice:
-    """Return the named profile with overrides applied; without a name, Slurm's default one or the local pool.
-
-    With `look`, a Slurm profile may be looked at on a machine that cannot submit to it.
-    """
+def choose(name: str | None, overrides: Mapping[str, Any]) -> Choice:
+    """Return the named profile with overrides applied; without a name, Slurm's default one or the local pool."""
     note = ""
     if name is None:
         name, note = _default()
@@ -139,10 +136,7 @@ def choose(name: str | None, overrides: Mapping[str, Any], *, look: bool = False
             raise ConfigError(f"cluster={name}: there is no such file; one like slurm/h100.yaml is expected")
     elif name not in names():
         raise ConfigError(f"cluster={name}: {nearest(name, names(), 'cluster')}")
-    profile = load(name, overrides)
-    if profile.kind == "slurm" and not look and not have_slurm():
-        raise ConfigError(f"cluster={name}: this machine belongs to no Slurm; use a login node, or cluster=local")
-    return Choice(profile, note)
+    return Choice(load(name, overrides), note)
 
 
 def _default() -> tuple[str, str]:
@@ -209,15 +203,16 @@ def build(name: str, data: Mapping[str, Any], overrides: Mapping[str, Any]) -> P
         prefix = "cluster." if key.split(".")[0] in {k.split(".")[0] for k in overrides} else ""
         reason = f"{first['msg'][0].lower()}{first['msg'][1:]}"
         raise ConfigError(f"{prefix}{key}: {first['input']!r} is refused: {reason}") from error
-    if profile.python and profile.kind != "slurm":
+    here = profile.kind == "local"
+    if profile.python and here:
         raise ConfigError("python: jobs on this machine run in the Python that launches; launch with another one")
-    if profile.kind == "slurm" and profile.gpus not in (0, 1):
+    if not here and profile.gpus not in (0, 1):
         prefix = "cluster." if "gpus" in overrides else ""
         raise ConfigError(
             f"{prefix}gpus: {profile.gpus} is refused: a job trains on one GPU and would keep the others idle; "
             "1, or 0 for the CPU, is expected, and pack= says how many runs share it"
         )
-    if profile.kind == "slurm" and profile.signal_s >= profile.walltime_min * 60:
+    if not here and profile.signal_s >= profile.walltime_min * 60:
         prefix = "cluster." if {"signal_s", "walltime_min"} & overrides.keys() else ""
         instead = f"set a smaller {prefix}signal_s= or more {prefix}walltime_min="
         raise ConfigError(

@@ -14,7 +14,7 @@ Name = Annotated[str, Field(min_length=1)]
 class ProfileRecord(Record):
     """A cluster profile as it was at the launch; the keys that are not named here are `profiles.Profile`'s."""
 
-    kind: Literal["slurm", "local"]
+    kind: Name
     name: str = ""
     gpus: Count | Literal["auto"] | None = 0
     walltime_min: Count = 0
@@ -37,7 +37,10 @@ class PackPart(Record):
 
 
 class LaunchRecord(Record):
-    """launch.json, written before anything is submitted and never changed."""
+    """launch.json, written before anything is submitted and never changed.
+
+    `jobs_at_once` is the size of the launch's own pool, None where a cluster has the queue.
+    """
 
     always = ("grid", "tree", "jobs_at_once")
     id: Name

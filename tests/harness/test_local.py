@@ -15,7 +15,7 @@ import pytest
 
 from harness import cancel, launch, logs, resubmit, status
 from harness.backend import order, pool
-from harness.backend.submit import Slot
+from harness.backend.slot import Slot
 from harness.study.folder import Launch, Study
 from harness.study.records import LaunchRecord, PoolJob, ProfileRecord
 from tests.harness.local import Capture, behave, scores, states, wait_for
@@ -230,8 +230,12 @@ def test_pools_of_one_study_or_two_keep_to_the_limit_together(
     assert launch.main([*words, "seeds=0"]) == 0
     wait_for((runs / "tiny/catch/dreamerv3/seed-0/status.json").exists)
     assert launch.main([*words, "seeds=1,", f"study={other}"]) == 0
-    status.main([f"grid={grid}", f"runs={runs}", f"study={other}"])
-    assert "other pools have jobs running here: 1 (1 run)" in capsys.readouterr().out
+
+    def told() -> bool:
+        status.main([f"grid={grid}", f"runs={runs}", f"study={other}"])
+        return "other pools have jobs running here: 1 (1 run)" in capsys.readouterr().out
+
+    wait_for(told)
     ends = [runs / f"{name}/catch/dreamerv3/seed-{k}/attempts/1/attempt.json" for k, name in enumerate(("tiny", other))]
     wait_for(lambda: all(end.exists() and json.loads(end.read_text()).get("ended") for end in ends))
     first, second = (json.loads(end.read_text()) for end in ends)

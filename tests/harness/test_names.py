@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agent.contract import variables
-from harness.backend import pool, submit
+from harness.backend import pool, slot, slurm_submit
 from harness.study.folder import Launch
 from harness.study.frozen_code import STARTED_BY
 from harness.study.records import LaunchRecord, ProfileRecord
@@ -19,8 +19,9 @@ from harness.study.records import LaunchRecord, ProfileRecord
 
 def test_submitted_jobs_name_the_worker_by_this_path() -> None:
     """Submitit stores the function by reference: a job that waits for days must find it in the code of its launch."""
-    assert (submit.run_pack.__module__, submit.run_pack.__qualname__) == ("harness.job.worker", "run_pack")
-    assert submit.run_pack.__module__ in STARTED_BY
+    for module in (slurm_submit, slot):
+        assert (module.run_pack.__module__, module.run_pack.__qualname__) == ("harness.job.worker", "run_pack")
+        assert module.run_pack.__module__ in STARTED_BY
 
 
 def test_a_pool_is_started_by_this_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

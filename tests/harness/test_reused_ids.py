@@ -7,7 +7,7 @@ import pytest
 
 from agent.contract.lease import Lease
 from harness import cancel
-from harness.backend.submit import write_jobs
+from harness.backend.base import write_jobs
 from harness.command import parse
 from harness.state.run_state import State
 from harness.state.survey import overview

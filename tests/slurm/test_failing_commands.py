@@ -154,7 +154,7 @@ def test_nothing_is_said_to_be_missing_or_not_while_slurm_does_not_answer(lab: L
         for more in ((), ("--dry-run",)):
             words = (command, "grid=pair", "cluster=test", *more)
             answer = lab.run(*words, env=stand.env, code=0 if words[0] == "launch" and more else 1)
-            assert "2 runs unknown until Slurm answers" in answer.out
+            assert "2 runs unknown: Slurm did not say; when it answers, run the same command again" in answer.out
             assert "nothing is missing" not in answer.out
             assert "nothing to resubmit" not in answer.out
             said = "Slurm did not answer (squeue failed with exit code 1: no message)"
@@ -179,7 +179,7 @@ def test_cancelling_while_slurm_does_not_answer_says_so_and_running_jobs_still_h
     lab.wait_running("pair")
     stand.answer("scancel", "echo 'scancel: error: Unable to contact slurm controller' >&2; exit 1")
     failed = lab.run("cancel", "grid=pair", env=stand.env, code=1)
-    assert "the runs are marked as cancelled, but scancel failed" in failed.err
+    assert "the runs are marked as cancelled, but cancelling failed: scancel failed" in failed.err
     lab.wait_all("pair", "cancelled", 60)
     lab.run("resubmit", "grid=pair", "--state", "cancelled", env=FAST)
     lab.wait_all("pair", "done", 60)

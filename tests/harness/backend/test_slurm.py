@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.backend import slurm
-from harness.backend.slurm import Job, Phase, Snapshot, Ticket, merge, query
-from harness.backend.slurm_rows import Exit, expand_ids, read_exit, read_gpus, read_sacct, read_squeue, read_time
-from harness.job import slurm_call
+from agent.contract.reasons import Reason
+from harness.backend import slurm_ask, slurm_call
+from harness.backend.base import Answer, Exit, Job, Phase, Ticket
+from harness.backend.slurm_ask import merge, query
+from harness.backend.slurm_rows import expand_ids, read_exit, read_sacct, read_squeue, read_time
 
 RECORDED = Path(__file__).parents[1] / "recorded"
 SUBMITTED = 1795350000.0  # before the first recorded job
@@ -33,40 +34,40 @@ def jobs() -> dict[str, Job]:
 
 
 @pytest.mark.parametrize(
-    ("job_id", "phase", "state"),
+    ("job_id", "phase", "cause"),
     [
-        ("5_0", Phase.ENDED, "COMPLETED"),
-        ("6", Phase.ENDED, "FAILED"),
-        ("9", Phase.ENDED, "OUT_OF_MEMORY"),
-        ("12", Phase.ENDED, "CANCELLED"),
-        ("14_1", Phase.ENDED, "CANCELLED"),
-        ("24", Phase.ENDED, "PREEMPTED"),
-        ("25", Phase.ENDED, "COMPLETED"),
-        ("26", Phase.ENDED, "TIMEOUT"),
-        ("27_0", Phase.WAITING, "PENDING"),
-        ("34_0", Phase.RUNNING, "RUNNING"),
-        ("34_3", Phase.WAITING, "PENDING"),
+        ("5_0", Phase.ENDED, None),
+        ("6", Phase.ENDED, None),
+        ("9", Phase.ENDED, Reason.HOST_OOM),
+        ("12", Phase.ENDED, Reason.CANCELLED),
+        ("14_1", Phase.ENDED, Reason.CANCELLED),
+        ("24", Phase.ENDED, Reason.PREEMPTED),
+        ("25", Phase.ENDED, None),
+        ("26", Phase.ENDED, Reason.TIMEOUT),
+        ("27_0", Phase.WAITING, None),
+        ("34_0", Phase.RUNNING, None),
+        ("34_3", Phase.WAITING, None),
     ],
 )
-def test_each_recorded_job_has_its_phase(jobs: dict[str, Job], job_id: str, phase: Phase, state: str) -> None:
-    assert (jobs[job_id].phase, jobs[job_id].state) == (phase, state)
+def test_each_recorded_job_has_its_phase(jobs: dict[str, Job], job_id: str, phase: Phase, cause: Reason | None) -> None:
+    assert (jobs[job_id].phase, jobs[job_id].cause) == (phase, cause)
 
 
 def test_a_job_that_slurm_requeues_after_its_node_died_waits_though_accounting_says_node_fail(
     jobs: dict[str, Job],
 ) -> None:
     assert jobs["27_0"].restarts == 1
-    assert [life.state for life in jobs["27_0"].lives] == ["NODE_FAIL", "PENDING"]
+    assert [life.cause for life in jobs["27_0"].lives] == [Reason.NODE_FAILURE, None]
 
 
 def test_a_requeued_job_keeps_every_life(jobs: dict[str, Job]) -> None:
-    assert [(life.state, life.elapsed_s) for life in jobs["28_1"].lives] == [("REQUEUED", 3), ("COMPLETED", 30)]
+    assert [(life.cause, life.elapsed_s) for life in jobs["28_1"].lives] == [(Reason.STOPPED, 3), (None, 30)]
 
 
 def test_an_element_cancelled_while_pending_is_gone_though_accounting_still_lists_its_range(
     jobs: dict[str, Job],
 ) -> None:
-    assert jobs["34_7"].lives[-1].state == "PENDING"
+    assert len(jobs["34_7"].lives) == 1
     assert jobs["34_7"].phase is Phase.GONE
 
 
@@ -81,15 +82,8 @@ def test_exit_codes_are_decoded_from_wait_status_and_from_sacct(jobs: dict[str, 
 
 
 def test_memory_kills_under_srun_are_told_by_the_step_row_only(jobs: dict[str, Job]) -> None:
-    assert jobs["10"].state == "FAILED"
-    assert [(step.name, step.state) for step in jobs["10"].steps] == [("batch", "FAILED"), ("0", "OUT_OF_MEMORY")]
-
-
-def test_gpus_of_each_life_are_read_from_the_allocation(jobs: dict[str, Job]) -> None:
-    assert jobs["34_0"].lives[-1].gpus == 4
-    assert read_gpus("billing=1,cpu=1,gres/gpu:a100=2,node=1") == 2
-    assert read_gpus("billing=1,cpu=1,gres/gpu=3,gres/gpu:a100=3,node=1") == 3
-    assert read_gpus("") == 0
+    assert jobs["10"].cause is None
+    assert jobs["10"].lives[-1].cause is Reason.HOST_OOM
 
 
 def test_a_later_job_of_the_same_id_is_told_apart_by_its_name() -> None:
@@ -109,9 +103,9 @@ def test_a_job_in_neither_answer_is_unknown_until_the_grace_is_over() -> None:
 
 def test_a_job_forgotten_by_squeue_while_sacct_is_silent_keeps_its_last_phase() -> None:
     wanted = {"77": Ticket("77", "hb-late", SUBMITTED)}
-    last = Snapshot(LATER, {"77": Job(wanted["77"], Phase.RUNNING, "RUNNING")})
+    last = Answer(LATER, {"77": Job(wanted["77"], Phase.RUNNING)})
     job = merge(wanted, [], None, last, LATER + 600)["77"]
-    assert (job.phase, job.state) == (Phase.RUNNING, "RUNNING")
+    assert job.phase is Phase.RUNNING
     assert merge(wanted, [], None, None, LATER)["77"].phase is Phase.UNKNOWN
 
 
@@ -133,9 +127,9 @@ def test_an_exit_that_is_none_reads_as_none() -> None:
 
 
 def test_columns_are_found_by_their_names_in_whatever_order() -> None:
-    rows = read_sacct("State|Extra|JobID|JobName|ExitCode\nFAILED|x|7|hb-x|2:0\nOUT_OF_ME+|x|7.0|python|0:125\n")
-    assert [(row.id, row.name, row.life.state, row.life.exit) for row in rows] == [("7", "hb-x", "FAILED", Exit(2, 0))]
-    assert rows[0].life.steps[0].name == "0"
+    rows = read_sacct("State|Extra|JobID|JobName|ExitCode\nFAILED|x|7|hb-x|2:0\nOUT_OF_MEMORY|x|7.0|python|0:125\n")
+    assert [(row.id, row.name, row.phase, row.life.exit) for row in rows] == [("7", "hb-x", Phase.ENDED, Exit(2, 0))]
+    assert rows[0].life.cause is Reason.HOST_OOM
 
 
 # ---- asking, with programs that answer or fail as they are told -----------------------------------------------------
@@ -234,27 +228,27 @@ def test_personal_squeue_settings_do_not_reach_squeue(monkeypatch: pytest.Monkey
 def test_a_name_is_looked_for_in_the_queue_and_in_accounting(bin_folder: Path) -> None:
     program(bin_folder, "squeue", "echo '40|PENDING|Priority'")
     program(bin_folder, "sacct", "echo '41_[0-3]|PENDING|None assigned'; echo '41_4|FAILED|n1'")
-    assert slurm.find_by_name("hb-x") == ["40", "41"]
+    assert slurm_ask.find_by_name("hb-x") == ["40", "41"]
 
 
 def test_a_job_that_slurm_refused_but_keeps_as_failed_is_not_found_by_its_name(bin_folder: Path) -> None:
     program(bin_folder, "squeue", "echo '41|FAILED|BadConstraints'; echo '42|FAILED|NonZeroExitCode'")
     program(bin_folder, "sacct", "echo '41|FAILED|None assigned'; echo '42|FAILED|n1'")
-    assert slurm.find_by_name("hb-x") == ["42"]
+    assert slurm_ask.find_by_name("hb-x") == ["42"]
 
 
 def test_a_name_that_cannot_be_looked_for_is_an_error_not_an_absence(bin_folder: Path) -> None:
     program(bin_folder, "squeue", "exit 1")
     with pytest.raises(slurm_call.SlurmError):
-        slurm.find_by_name("hb-x")
+        slurm_ask.find_by_name("hb-x")
 
 
 def test_cancelling_what_has_ended_is_no_error(bin_folder: Path) -> None:
     program(
         bin_folder, "scancel", "echo 'scancel: error: Kill job error on job id 9: Invalid job id specified' >&2; exit 1"
     )
-    slurm.cancel(["9"])
-    slurm.cancel(["9"], gently=True)
+    slurm_ask.cancel(["9"])
+    slurm_ask.cancel(["9"], gently=True)
     program(bin_folder, "scancel", "echo 'scancel: error: Kill job error on job id 9: Access denied' >&2; exit 1")
     with pytest.raises(slurm_call.SlurmError, match="Access denied"):
-        slurm.cancel(["9"])
+        slurm_ask.cancel(["9"])

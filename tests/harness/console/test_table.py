@@ -8,10 +8,11 @@ import pytest
 from agent.contract.reasons import Reason
 from agent.contract.records import AttemptRecord, Status
 from agent.contract.run_folder import RunKey
+from harness.backend.base import JobRef
 from harness.console.table import cell, cost, duration, ends, next_command, rich_table, summary, time_left
 from harness.state.diagnose import Diagnosis
 from harness.state.hours import Spent
-from harness.state.run_state import Overview, RunState, State, Where
+from harness.state.run_state import Overview, RunState, State
 from harness.study.folder import Launch, Planned
 from harness.study.records import LaunchRecord, PackPart, ProfileRecord
 
@@ -80,8 +81,8 @@ def test_a_local_pool_keeps_its_places_while_one_run_takes_another_ones() -> Non
         id="1", name="hb-1", created=0.0, code="/", profile=ProfileRecord(kind="local"), packs=[pack], jobs_at_once=2
     )
     launch = Launch(Path("launches/1"), data)
-    between = replace(worked(0, State.RUNNING, 500, 50.0), where=Where(launch, 0, None))
-    waiting = replace(QUEUED, where=Where(launch, 1, None))
+    between = replace(worked(0, State.RUNNING, 500, 50.0), where=JobRef(launch, 0, None))
+    waiting = replace(QUEUED, where=JobRef(launch, 1, None))
     assert time_left([between, waiting, waiting]) == pytest.approx((500 + 2000) * 0.1 / 2)
     assert time_left([between]) == pytest.approx(500 * 0.1)
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.contract.variables import CPUS, JOB_ID, POOL_FRACTION
 from harness.job import allocation
 from harness.job.allocation import EnvironmentFault, Gpu, process_environment, share
 from harness.study import packing
@@ -25,7 +26,7 @@ def test_a_cpu_job_sees_no_gpu_and_is_promised_no_memory() -> None:
     assert environ["JAX_COMPILATION_CACHE_DIR"] == "/cache"
     assert environ["PYTHONPATH"] == "/code"
     assert environ["NOTE"] == "kept"
-    assert not {"XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION", allocation.POOL_FRACTION} & set(environ)
+    assert not {"XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION", POOL_FRACTION} & set(environ)
 
 
 @pytest.mark.parametrize("processes", [1, 2, 5])
@@ -34,7 +35,7 @@ def test_a_gpu_job_gets_one_fraction_by_one_name_and_is_told_it(processes: int) 
     environ = process_environment(pack(processes=processes), H100, 0, Path("/cache"), base)
     fraction = packing.memory_fraction(processes, H100.memory_gb)
     assert float(environ["XLA_PYTHON_CLIENT_MEM_FRACTION"]) == pytest.approx(fraction, abs=1e-4)
-    assert environ[allocation.POOL_FRACTION] == environ["XLA_PYTHON_CLIENT_MEM_FRACTION"]
+    assert environ[POOL_FRACTION] == environ["XLA_PYTHON_CLIENT_MEM_FRACTION"]
     assert environ["XLA_PYTHON_CLIENT_PREALLOCATE"] == "true"
     assert "XLA_CLIENT_MEM_FRACTION" not in environ
     assert environ["JAX_PLATFORMS"] == "cuda,cpu"
@@ -56,7 +57,7 @@ def test_a_job_without_a_copy_of_the_cache_keeps_nothing_it_compiles() -> None:
 @pytest.mark.parametrize("own", [{"prealloc": False}, {"mem_fraction": 0.3}])
 def test_the_users_own_memory_setting_is_left_to_the_agent(own: dict[str, Any]) -> None:
     environ = process_environment(pack(**own), H100, 0, Path("/cache"), {})
-    assert allocation.POOL_FRACTION not in environ
+    assert POOL_FRACTION not in environ
     assert "XLA_PYTHON_CLIENT_MEM_FRACTION" not in environ
 
 
@@ -78,23 +79,18 @@ def test_shares_of_cores_cover_all_and_none_is_empty(cores: int, parts: int) -> 
 
 def test_a_slot_of_the_local_pool_limits_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     everything = allocation.cores()
-    monkeypatch.setenv(allocation.CPUS, str(everything[-1]))
+    monkeypatch.setenv(CPUS, str(everything[-1]))
     assert allocation.cores() == [everything[-1]]
-    monkeypatch.setenv(allocation.CPUS, "99999")
+    monkeypatch.setenv(CPUS, "99999")
     assert allocation.cores() == everything
 
 
 @pytest.mark.parametrize(
     ("environ", "job"),
-    [
-        ({"SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID": "15"}, "12_3"),
-        ({"SLURM_JOB_ID": "15"}, "15"),
-        ({"SUBMITIT_LOCAL_JOB_ID": "77"}, "local-77"),
-    ],
+    [({JOB_ID: "12_3", "SUBMITIT_LOCAL_JOB_ID": "77"}, "12_3"), ({"SUBMITIT_LOCAL_JOB_ID": "77"}, "local-77")],
 )
 def test_a_job_knows_its_id(environ: dict[str, str], job: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv(JOB_ID, raising=False)
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     assert allocation.job_id() == job

@@ -14,6 +14,7 @@ import pytest
 
 from agent.contract.lease import Lease
 from agent.contract.run_folder import RunDir
+from agent.contract.variables import ENDS_AT, JOB_ID, QUEUE_AGAIN, RESTARTS
 from harness.study.folder import Launch, Study, new_launch
 from harness.study.grid import expand
 from harness.study.grid_file import load_grid
@@ -53,7 +54,7 @@ class Job:
 
     def start(self, restarts: int = 0) -> subprocess.Popen[str]:
         program = f"from harness.job.worker import run_pack; run_pack({str(self.launch.pack_file(0))!r})"
-        environ = {**self.environ, "SLURM_JOB_ID": "5", "SLURM_RESTART_COUNT": str(restarts)}
+        environ = {**self.environ, JOB_ID: "5", RESTARTS: str(restarts), QUEUE_AGAIN: "scontrol requeue 5"}
         return subprocess.Popen([sys.executable, "-c", program], env=environ, stderr=subprocess.PIPE, text=True)
 
     def attempt(self, name: str, number: int = 1) -> dict[str, Any]:
@@ -186,7 +187,7 @@ def test_a_job_cancelled_while_it_checkpoints_before_time_is_up_is_not_queued_ag
 
 def test_a_job_whose_time_runs_out_while_it_checkpoints_is_queued_again(make_job: Callable[[str], Job]) -> None:
     job = make_job("process")
-    job.environ["SLURM_JOB_END_TIME"] = str(int(time.time()) + 20)
+    job.environ[ENDS_AT] = str(int(time.time()) + 20)
     for name in (BASE, HARMONY):
         job.behave(name, sleep=0.3)
     worker = job.start()

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from agent.run import failure
-from harness.backend.slurm import Job, Phase, Ticket, merge
-from harness.backend.slurm_rows import Exit, Life, Step, read_sacct, read_squeue
+from harness.backend.base import Exit, Job, Life, Phase, Ticket
+from harness.backend.slurm_ask import merge
+from harness.backend.slurm_rows import read_sacct, read_squeue
 from harness.state.diagnose import Diagnosis, Evidence, Reason, Retry, diagnose, grouped, life_of
 from harness.state.failures import fingerprint, last_traceback, read_failure, read_tail
 
@@ -83,7 +84,7 @@ def test_the_node_of_a_node_failure_is_told_for_exclusion(jobs: dict[str, Job]) 
 
 
 def test_the_queue_names_the_end_while_accounting_lags(jobs: dict[str, Job]) -> None:
-    lagging = replace(jobs["26"], lives=(Life("RUNNING", start=SUBMITTED + 1),))
+    lagging = replace(jobs["26"], lives=(Life(start=SUBMITTED + 1),))
     assert diagnose(Evidence(job=lagging, started=SUBMITTED + 3)).reason is Reason.TIMEOUT
 
 
@@ -185,7 +186,7 @@ def test_a_job_that_ended_before_python_shows_the_logs_last_line(jobs: dict[str,
 def test_a_set_up_line_may_end_with_a_code_that_would_be_a_signal(
     jobs: dict[str, Job], code: int, reason: Reason
 ) -> None:
-    job = replace(next(iter(jobs.values())), phase=Phase.ENDED, state="FAILED", exit=Exit(code, 0), lives=())
+    job = replace(next(iter(jobs.values())), phase=Phase.ENDED, cause=None, exit=Exit(code, 0), lives=())
     assert diagnose(Evidence(began=False, job=job, job_log="no module called cuda")).reason is reason
 
 
@@ -222,11 +223,12 @@ def test_a_silent_end_on_a_full_disk_is_told_by_the_disk() -> None:
 
 
 def test_a_local_job_that_vanished_before_it_said_a_word_goes_on() -> None:
-    """The pool's controller ends with 0 whatever became of its worker; a Python that fails by itself leaves words."""
+    """The pool cannot tell the exit of a worker; a Python that fails by itself leaves words."""
+    job = Job(Ticket("local-1", "x", 0.0), Phase.ENDED)
     for log in ("", "submitit INFO (2026-11-28 23:33:43,389) - Loading pickle: /runs/0000/submitit/7_submitted.pkl\n"):
-        silent = diagnose(Evidence(began=False, exit_code=0, job_log=log))
+        silent = diagnose(Evidence(began=False, job_log=log, job=job))
         assert (silent.reason, silent.retry) == (Reason.LOST, Retry.AS_IS)
-    failed = diagnose(Evidence(began=False, exit_code=0, job_log="No module named submitit"))
+    failed = diagnose(Evidence(began=False, job_log="No module named submitit", job=job))
     assert (failed.reason, failed.retry) == (Reason.NOT_STARTED, Retry.STOP)
 
 
@@ -254,7 +256,7 @@ def test_identical_failures_are_shown_once() -> None:
 
 
 def test_a_life_is_found_by_when_the_attempt_started() -> None:
-    lives = (Life("PREEMPTED", start=100.0), Life("RUNNING", start=200.0))
+    lives = (Life(Reason.PREEMPTED, start=100.0), Life(start=200.0))
     job = Job(Ticket("1", "x", 0.0), Phase.RUNNING, lives=lives)
     assert life_of(job, 150.0) == lives[0]
     assert life_of(job, 201.0) == lives[1]
@@ -290,7 +292,7 @@ def test_a_crash_is_its_own_though_its_job_went_on_to_the_time_limit(jobs: dict[
 
 def test_a_process_that_the_kernel_took_while_its_job_went_on_is_out_of_memory(jobs: dict[str, Job]) -> None:
     job = jobs["26"]
-    life = replace(job.lives[-1], steps=(Step("batch", "OUT_OF_MEMORY", None),))
+    life = replace(job.lives[-1], cause=Reason.HOST_OOM)
     assert life.end is not None
     evidence = Evidence(exit_code=-9, ended=life.end - 40, started=life.start, job=replace(job, lives=(life,)))
     assert diagnose(evidence).reason is Reason.HOST_OOM

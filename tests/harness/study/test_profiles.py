@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.contract.words import ConfigError
+from harness.backend.registry import backend_of
 from harness.study import profiles
 from harness.study.profiles import Profile, build, check_python, choose, load, names, widen
 
@@ -60,10 +61,21 @@ def test_an_unknown_cluster_gets_the_nearest_one(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(profiles, "PROFILES", tmp_path)
     with pytest.raises(ConfigError, match="cluster=a10: unknown cluster 'a10'; did you mean 'a100'"):
         choose("a10", {})
+
+
+def test_a_profile_of_slurm_may_only_be_looked_at_on_a_machine_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profiles, "have_slurm", lambda: False)
+    profile = load("a100")
     with pytest.raises(ConfigError, match="cluster=a100: this machine belongs to no Slurm"):
-        choose("a100", {})
-    assert choose("a100", {}, look=True).profile.partition == "gpu"
+        backend_of(profile).check(profile, Path("runs"), look=False)
+    backend_of(profile).check(profile, Path("runs"), look=True)
+
+
+def test_an_unknown_kind_of_cluster_gets_the_nearest_one() -> None:
+    with pytest.raises(
+        ConfigError, match=r"kind: unknown kind of cluster 'slrm'; did you mean 'slurm'\? \(local, slurm\)"
+    ):
+        backend_of(build("x", {"kind": "slrm"}, {}))
 
 
 @pytest.mark.parametrize(
@@ -107,13 +119,13 @@ def test_a_profile_may_be_a_file_anywhere(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     for name in (str(tmp_path / "mine.yaml"), "./mine.yaml", "mine.yaml", "~/mine.yaml"):
-        profile = choose(name, {}, look=True).profile
+        profile = choose(name, {}).profile
         assert (profile.name, profile.partition) == ("mine", "gpu")
     with pytest.raises(ConfigError, match=r"cluster=\./their\.yaml: there is no such file"):
         choose("./their.yaml", {})
     (tmp_path / "mine.yaml").write_text("partiton: gpu\n")
     with pytest.raises(ConfigError, match=r"^\./mine\.yaml: unknown key 'partiton'"):
-        choose("./mine.yaml", {}, look=True)
+        choose("./mine.yaml", {})
 
 
 def test_the_python_of_jobs_is_checked_where_it_can_be(tmp_path: Path) -> None:

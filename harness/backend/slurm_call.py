@@ -1,4 +1,4 @@
-"""One command of Slurm, with a time limit: a job queues itself again with it, login nodes ask about jobs."""
+"""One command of Slurm, with a time limit."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import os
 import subprocess
 from collections.abc import Sequence
 
+from harness.backend.base import ClusterError
+
 TIMEOUT_S = 60.0
 
 
-class SlurmError(Exception):
+class SlurmError(ClusterError):
     """A Slurm command failed or did not answer; the message names it and what it said."""
 
 

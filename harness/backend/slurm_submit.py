@@ -1,4 +1,4 @@
-"""Handing jobs to Slurm or starting them here, through submitit: the only module that imports it.
+"""Handing jobs to Slurm through submitit.
 
 Slurm runs the worker without srun, as the batch script itself (`exec`), and sends it SIGUSR2 before time is up: then
 signal, checkpoint, requeue and scancel all work, and only the worker is signalled. submitit's pickle carries the
@@ -10,54 +10,36 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from agent.contract.lease import Lease
 from agent.contract.ownership import refuse_foreign
-from agent.contract.records import write_record
-from agent.contract.variables import CPUS
-from agent.contract.words import ConfigError
-from harness.backend import slurm
+from agent.contract.variables import ENDS_AT, JOB_ID, QUEUE_AGAIN, RESTARTS
+from harness.backend import slurm_ask
+from harness.backend.base import write_jobs
+from harness.backend.slurm_call import SlurmError
 from harness.command import SubmissionError
-from harness.job import slurm_call
 from harness.job.worker import run_pack
 from harness.study.folder import Launch, check_held
 from harness.study.profiles import Profile
-from harness.study.records import ArrayRecord, JobsRecord
+from harness.study.records import ArrayRecord
 
 LOOK_AGAIN_S = 20.0
-NEVER_MIN = 60 * 24 * 365
 WHICH_SLURM = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT")  # where to submit, and as whom
+
+
+TELL = (  # a job's worker what Slurm says of it
+    f"export {JOB_ID}=${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_}}${{SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}}",
+    f"export {RESTARTS}=${{SLURM_RESTART_COUNT:-0}} {ENDS_AT}=${{SLURM_JOB_END_TIME:-}}",
+    f'export {QUEUE_AGAIN}="scontrol requeue ${JOB_ID}"',
+)
 
 
 class Refused(SubmissionError):
     """Slurm has not taken the jobs, which is certain."""
-
-
-class LocalJob(Protocol):
-    """The part of submitit's local job that the pool uses."""
-
-    job_id: str
-    _process: subprocess.Popen[bytes]
-
-    def done(self) -> bool:
-        """Return whether its process has ended."""
-        ...
-
-
-def check_path(runs: Path) -> None:
-    """Raise ConfigError when Slurm would write the logs of jobs elsewhere than below this folder of studies."""
-    odd = [c for c in str(runs) if c in "%\\" or not c.isprintable()]
-    if odd:
-        raise ConfigError(
-            f"runs={runs}: Slurm changes {odd[0]!r} in the path of a log; name another folder with runs=DIR"
-        )
 
 
 def parameters(profile: Profile, name: str, jobs: int) -> dict[str, Any]:
@@ -90,7 +72,7 @@ def _executor(launch: Launch, profile: Profile, name: str, jobs: int) -> Any:
     python = f"exec {profile.python or shlex.quote(sys.executable)}"
     executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_python=python)
     options = parameters(profile, name, jobs)
-    setup = [*profile.setup, f"cd {shlex.quote(launch.data.code)}"]
+    setup = [*profile.setup, *TELL, f"cd {shlex.quote(launch.data.code)}"]
     setup.append(f"export PYTHONPATH={shlex.quote(launch.data.code)}${{PYTHONPATH:+:$PYTHONPATH}}")
     executor.update_parameters(  # pyright: ignore[reportUnknownMemberType]
         name=name,
@@ -121,8 +103,8 @@ def submit(launch: Launch, profile: Profile, lease: Lease) -> dict[int, str]:
     """
     numbers = list(range(len(launch.packs)))
     try:
-        largest = slurm.max_array_size()
-    except slurm_call.SlurmError as error:
+        largest = slurm_ask.max_array_size()
+    except SlurmError as error:
         raise SubmissionError(f"nothing was submitted: {error}") from error
     jobs: dict[int, str] = {}
     arrays: list[ArrayRecord] = []
@@ -159,11 +141,6 @@ def find_lost(launch: Launch) -> None:
     write_jobs(launch, jobs, arrays)
 
 
-def write_jobs(launch: Launch, jobs: dict[int, str], arrays: Sequence[ArrayRecord]) -> None:
-    """Record the cluster's ids of a launch's jobs."""
-    write_record(launch.folder / "jobs.json", JobsRecord(jobs=jobs, arrays=list(arrays)))
-
-
 def _submit_array(launch: Launch, profile: Profile, name: str, numbers: Sequence[int], lease: Lease) -> list[str]:
     """Submit one array; when sbatch fails without a word of refusal, look for it by its name before saying so."""
     paths = [str(launch.pack_file(number)) for number in numbers]
@@ -177,8 +154,8 @@ def _submit_array(launch: Launch, profile: Profile, name: str, numbers: Sequence
         raise
     except Exception as error:
         words = " ".join(str(error).split())[-400:]
-        in_doubt = any(text in words for text in slurm.IN_DOUBT)
-        if slurm.REFUSED in words and not in_doubt:
+        in_doubt = any(text in words for text in slurm_ask.IN_DOUBT)
+        if slurm_ask.REFUSED in words and not in_doubt:
             raise Refused(words) from error
         ids = _find(launch, name, paths, words, LOOK_AGAIN_S if in_doubt else 0.0)
         if ids is None:
@@ -198,8 +175,8 @@ def _find(
     from submitit.core.utils import DelayedSubmission, JobPaths
 
     try:
-        found = slurm.find_by_name(name, patience_s)
-    except slurm_call.SlurmError as error:
+        found = slurm_ask.find_by_name(name, patience_s)
+    except SlurmError as error:
         raise SubmissionError(
             f"sbatch failed ({words}) and Slurm cannot be asked whether it took the jobs ({error}); "
             "run the same command again when it answers: nothing is submitted twice"
@@ -217,30 +194,3 @@ def _find(
         if target in paths:
             pickle.rename(JobPaths(folder, ids[paths.index(target)]).submitted_pickle)
     return ids
-
-
-def exit_code(job: LocalJob) -> int | None:
-    """Return how the process of a local job ended, negative for a signal; submitit has no word for it."""
-    return job._process.poll()  # pyright: ignore[reportPrivateUsage]
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A place in the local pool: its CPU cores and its GPU."""
-
-    cores: tuple[int, ...]
-    gpu: int | None
-
-
-def start_here(launch: Launch, number: int, slot: Slot) -> LocalJob:
-    """Start a job on this machine, on the slot's cores and GPU; it outlives the caller."""
-    import submitit
-
-    executor = submitit.LocalExecutor(launch.folder / "submitit")
-    gpus = () if slot.gpu is None else (slot.gpu,)
-    executor.update_parameters(timeout_min=NEVER_MIN, gpus_per_node=len(gpus), visible_gpus=gpus)  # pyright: ignore[reportUnknownMemberType]
-    os.environ[CPUS] = ",".join(map(str, slot.cores))
-    try:
-        return cast("LocalJob", executor.submit(run_pack, str(launch.pack_file(number))))
-    finally:
-        del os.environ[CPUS]
