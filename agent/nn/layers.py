@@ -1,4 +1,4 @@
-"""Layers, MLPs, and the encoder and decoder of images and vectors.
+"""Layers and stacks of them, their initial values, and the type in which they compute.
 
 A layer computes in the type of its kernel: `in_compute_dtype` casts kernels once per update. Layer norms compute in
 float32 always, and what a layer without norm returns is float32.
