@@ -197,9 +197,9 @@ def train(pairs: list[tuple[Config, RunDir]], stop: StopFlag) -> int:
     for config, run in pairs:
         try:
             job = os.environ.get(JOB_ID)
-            member = Member(config, run, pack=len(pairs), job_id=job, interrupted=stop.interrupts)
+            member = Member(config, run, pack_size=len(pairs), job_id=job, interrupted=stop.interrupts)
             try:
-                member.status.device = kind
+                member.claim.status.device = kind
                 if not _has_provenance(run):
                     write_json(run.provenance, provenance.collect(kind) | {"config_hash": member.hash})
             except Exception as error:

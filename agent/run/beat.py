@@ -10,10 +10,13 @@ BEAT_S = 10.0
 
 
 class Beat:
-    """Renews leases and writes status files from a thread, so that long compilations don't look like death."""
+    """Renews leases and writes status files from a thread, so that long compilations don't look like death.
+
+    `lost` holds what went wrong, by member: it is the loop that ends them.
+    """
 
     def __init__(self, members: list[Member]) -> None:
-        self.members, self._end, self.lost = members, threading.Event(), threading.Event()
+        self.members, self.lost, self._end = members, dict[Member, Exception](), threading.Event()
         self._thread = threading.Thread(target=self._work, name="heartbeat", daemon=True)
         self._thread.start()
 
@@ -27,8 +30,12 @@ class Beat:
             try:
                 member.heartbeat()
             except Exception as error:  # noqa: BLE001 - the loop ends the member with whatever it was
-                member.lease_error = error
-                self.lost.set()
+                self.lost[member] = error
+
+    def check(self, member: Member) -> None:
+        """Raise what went wrong with a member's lease or status."""
+        if member in self.lost:
+            raise self.lost.pop(member)
 
     def stop(self) -> None:
         """End the thread."""

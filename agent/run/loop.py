@@ -15,6 +15,8 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from agent.contract.records import StateWord
 from agent.envs.vector import Batch
 from agent.run import checkpoint, device, evaluate, heap
@@ -23,8 +25,8 @@ from agent.run.evaluate import Evaluation
 from agent.run.failure import reason_of
 from agent.run.member import Member
 from agent.run.opening import begin, save
-from agent.run.pack import Pack, Policies, Start, policy_at
-from agent.run.programs import EvalPolicy, Programs, stack
+from agent.run.pack import Pack, Policies, Start, joined, rows_of
+from agent.run.programs import EvalPolicy, Programs
 
 
 @dataclass
@@ -46,7 +48,6 @@ class Loop:
         self.config = members[0].config
         self.everyone, self.going = members, list(members)
         self.outcomes: dict[int, str] = {}
-        self.writers = {id(member): checkpoint.Writer() for member in members}
         self.pack: Pack | None = None
         self.playing: Playing | None = None
         self.overlaps = evaluate.overlaps(self.config)
@@ -78,25 +79,23 @@ class Loop:
             if self.stopped():
                 break
             try:
-                begun.append((member, begin(member, self.programs, self.writers[id(member)], self.stopped)))
+                begun.append((member, begin(member, self.programs, self.stopped, self.beat.check)))
             except Exception as error:  # noqa: BLE001 - ends this member's run, with its traceback
                 self._fail([member], error)
         if self.stopped():
             self._stop_early(begun)
         elif self.going:
             self.unsaved = any(member.unsaved_rounds for member, _ in begun)
-            self.pack = Pack(list(self.going), [s for _, s in begun], self.programs, on_device=self.on_device)
-            again = [(member, s.evaluated) for member, s in begun if s.evaluated]
+            methods = [member.config.method for member, _ in begun]
+            self.pack = Pack([start for _, start in begun], methods, self.programs, on_device=self.on_device)
+            again = [(member, start.evaluated) for member, start in begun if start.evaluated]
             if again:
-                self._play([member for member, _ in again], stack([policies for _, policies in again]))
+                self._play([member for member, _ in again], joined([policies for _, policies in again]))
 
     def _step(self) -> None:
         """Do what is due between two rounds, then one round."""
-        pack = self._live()
-        if self.beat.lost.is_set():
-            self.beat.lost.clear()
-            for member in [m for m in pack.members if m.lease_error is not None]:
-                self._fail([member], member.lease_error or RuntimeError("lease lost"))
+        for member in [member for member in self.going if member in self.beat.lost]:
+            self._fail([member], self.beat.lost[member])
         if self.suspect:
             self._drop_not_finite()
         ended = [m for m in self._members() if m.at_block and m.steps >= m.final]
@@ -128,27 +127,27 @@ class Loop:
             return
         pack = self._live()
         self._phase("training")
-        pack.act(records)
+        pack.act(records, [member.rounds for member in self.going])
         if self.fresh and self.stopped():
             return self._leave_stopped(self._members())
         for _ in range(self.config.env.amount):
-            due = self._count_one(pack)
+            due = [member.count_step() for member in self.going]
             while any(due):
-                log = [m.log_due() for m in pack.members]
-                pack.update_some([n > 0 for n in due], metrics=any(log))
+                self._update(pack, [n > 0 for n in due])
                 due = [max(0, n - 1) for n in due]
-                if any(log):
-                    self._log(pack, log)
-        pack.take_actions(records)
+        for member, batch, (action, stored) in zip(self.going, records, pack.take_actions(), strict=True):
+            member.actions = action
+            member.keep(batch, stored)
         self.fresh = False
 
-    def _count_one(self, pack: Pack) -> list[int]:
-        """Count the next environment's transition in every member; return the updates due of each."""
-        due: list[int] = []
-        for member in pack.members:
-            member.steps += 1
-            due.append(member.ratio.due(member.steps))
-        return due
+    def _update(self, pack: Pack, due: list[bool]) -> None:
+        """Make one update of the members that are due, and log of those whose time it is."""
+        log = [updated and member.log_due() for member, updated in zip(self.going, due, strict=True)]
+        pack.update_some(due, [member.steps for member in self.going], metrics=any(log))
+        for member, updated in zip(self.going, due, strict=True):
+            member.updates += updated
+        if any(log):
+            self._log(pack, log)
 
     def _step_environments(self) -> list[Batch]:
         """Step all members' environments together; a member whose environment is broken ends alone."""
@@ -172,22 +171,21 @@ class Loop:
         """Write metrics rows; members whose numbers are no longer finite are dropped after the round."""
         bad = pack.not_finite()
         self.suspect = bool(bad)
-        for member, row, want in zip(pack.members, pack.metric_rows(), wanted, strict=True):
-            if want and member not in bad and row == row:
+        for i, (member, row) in enumerate(zip(self.going, pack.metric_rows(), strict=True)):
+            if wanted[i] and i not in bad:
                 member.log_metrics(row)
 
     def _evaluate_due(self) -> bool:
         """Begin the evaluations that are due, and wait for them if training does; return whether it may go on."""
-        pack = self._live()
         before = [member.every.anchor for member in self.going]
-        due = [i for i, m in enumerate(self.going) if m.at_block and m.every.due(m.steps)]
+        due = [member for member in self.going if member.at_block and member.every.due(member.steps)]
         if not due or not self.config.run.eval_episodes:
             return True
         if self.stopped() or not self._collect(wait=True):  # the one before, which was not played in time
             for member, anchor in zip(self.going, before, strict=True):
                 member.every.anchor = anchor
             return False
-        members = [pack.members[i] for i in due if pack.members[i] in self.going]
+        members = [member for member in due if member in self.going]
         for member in members:
             member.begin_evaluation()
         if members:
@@ -246,31 +244,28 @@ class Loop:
             self.playing = None
 
     def _halted(self) -> bool:
-        return self.stopped() or self.beat.lost.is_set()
+        return self.stopped() or bool(self.beat.lost)
 
     def _phase(self, phase: str) -> None:
         for member in self.going:
-            member.status.phase = phase
+            member.claim.status.phase = phase
 
     def _checkpoint(self, members: list[Member]) -> None:
         """Write checkpoints in the background; members that are not finite fail instead."""
         self._drop_not_finite()
         for member in [m for m in members if m in self.going]:
-            self._settle(member)
-            snapshot = self._live().snapshot(self.going.index(member), self._evaluated(member))
-            self.writers[id(member)].start(member.run.checkpoint, snapshot)
+            member.save(self._live().arrays(self.going.index(member), self._evaluated(member)))
         self.saved_at, self.unsaved = time.monotonic(), False
 
     def _evaluated(self, member: Member) -> Policies | None:
         """Return the policy of a member's evaluation while it is being played."""
         if self.playing is None or member not in self.playing.members:
             return None
-        members = self.playing.members
-        return policy_at(self.playing.policies, members.index(member), len(members))
+        return rows_of(self.playing.policies, np.asarray([self.playing.members.index(member)]))
 
     def _drop_not_finite(self) -> None:
         self.suspect = False
-        bad = self._live().not_finite()
+        bad = [self.going[i] for i in self._live().not_finite()]
         self._collect_of(bad)
         for member in [m for m in bad if m in self.going]:
             text = f"losses or gradients are not finite at step {member.steps}"
@@ -284,7 +279,7 @@ class Loop:
         finished: list[Member] = []
         try:
             for member in [m for m in members if m in self.going]:
-                self._settle(member)
+                member.await_checkpoint()
                 member.finish()
                 checkpoint.drop_replay(member.run.checkpoint)
                 finished.append(member)
@@ -296,7 +291,7 @@ class Loop:
         settled: list[Member] = []
         try:
             for member in self._members():
-                self._settle(member)
+                member.await_checkpoint()
                 settled.append(member)
         finally:
             self._leave_stopped(settled)
@@ -306,8 +301,8 @@ class Loop:
         for member, start in begun:
             try:
                 if member.unsaved_rounds:
-                    save(member, start, self.writers[id(member)])
-                self._settle(member)
+                    save(member, start)
+                member.await_checkpoint()
                 self._leave_stopped([member] if member.steps else [])
             except Exception as error:  # noqa: BLE001 - ends this member's run, with its traceback
                 self._fail([member], error)
@@ -317,9 +312,6 @@ class Loop:
     def _leave_stopped(self, members: list[Member]) -> None:
         said = {id(m): f"asked to stop at step {m.steps}; checkpoint written" for m in members}
         self._leave(members, "stopped", "stopped", said)
-
-    def _settle(self, member: Member) -> None:
-        member.saved = self.writers[id(member)].wait() or member.saved
 
     def _fail(self, members: list[Member], error: Exception) -> None:
         """End members with their error; what was checkpointed stays, and the next attempt continues from it."""
@@ -344,7 +336,7 @@ class Loop:
         for member in members:
             self.outcomes[id(member)] = state
             try:
-                self._settle(member)
+                member.await_checkpoint()
                 member.end(state, reason, (messages or {}).get(id(member)))
             except Exception as error:  # noqa: BLE001 - the outcome stands; this comes on top of it
                 print(f"{member.run.path}: the last status could not be written: {error}", file=sys.stderr, flush=True)

@@ -1,73 +1,37 @@
-"""One run as its process sees it on the host: folder, environments, counters, and what goes into a checkpoint."""
+"""One run as its process sees it on the host: environments, counters, rows, and what goes into a checkpoint.
+
+Only the loop's thread changes a member; the heartbeat's and the watchdog's read its counters and say them.
+"""
 
 from __future__ import annotations
 
-import errno
-import os
-import socket
-import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
-from agent.contract import files, run_folder
+from agent.contract import files
 from agent.contract.config import Config, config_hash, frames_per_step
-from agent.contract.lease import PATIENCE_S, Lease
-from agent.contract.records import StateWord, Status
+from agent.contract.records import StateWord
 from agent.contract.rows import Rows
 from agent.contract.run_folder import RunDir
-from agent.contract.variables import WORKER
 from agent.envs import registry
 from agent.envs.state import join, split
 from agent.envs.vector import Batch, VectorEnv
 from agent.run import checkpoint, schedule
+from agent.run.claim import Claim
 from agent.run.evaluate import workers
 from agent.run.failure import reason_of
 from agent.run.stop import Stopped
+from agent.run.tally import Tally
 from agent.spec import DiscreteAction
 
 # Purposes of random numbers drawn on the host from the run's seed.
 RANDOM_PLAY = 0x52414E44
 
 ENVS = "host/envs/"
-
-
-@dataclass
-class Tally:
-    """Returns and lengths of the training episodes that ended since the last report."""
-
-    returns: np.ndarray
-    lengths: np.ndarray
-    ended: list[tuple[float, int]]
-
-    @classmethod
-    def of(cls, envs: int) -> Tally:
-        """Return the tally of environments that have not begun."""
-        return cls(np.zeros(envs), np.zeros(envs, int), [])
-
-    def add(self, records: Batch) -> None:
-        """Count one record of every environment."""
-        first = records["is_first"]
-        self.returns = np.where(first, 0.0, self.returns) + records["reward"]
-        self.lengths = np.where(first, 0, self.lengths + 1)
-        for i in np.flatnonzero(records["is_last"]):
-            self.ended.append((float(self.returns[i]), int(self.lengths[i])))
-
-    def report(self) -> dict[str, float]:
-        """Return the episodes' metrics since the last call, empty when none ended."""
-        ended, self.ended = self.ended, []
-        if not ended:
-            return {}
-        returns, lengths = zip(*ended, strict=True)
-        return {
-            "episode/return": float(np.mean(returns)),
-            "episode/length": float(np.mean(lengths)),
-            "episode/count": float(len(ended)),
-        }
 
 
 class Member:
@@ -78,7 +42,7 @@ class Member:
         config: Config,
         run: RunDir,
         *,
-        pack: int = 1,
+        pack_size: int = 1,
         job_id: str | None = None,
         interrupted: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
@@ -87,10 +51,10 @@ class Member:
         Raises RecordError when the run is another's, and what making environments raises; then the status says how
         this attempt ended, and the run is given back.
         """
-        self.config, self.run, self.pack = config, run, pack
-        self.lease = Lease.claim(run, job_id=job_id)
+        self.config, self.run, self.pack_size = config, run, pack_size
         self.hash = config_hash(config)
         self.final = schedule.final_step(config)
+        self.claim = Claim(run, total_env_steps=self.final, pack_size=pack_size, job_id=job_id)
         self.steps = self.rounds = self.updates = 0
         self.ratio = schedule.Ratio(schedule.update_ratio(config))
         self.every = schedule.Every(config.run.eval_every, config.run.eval_initial)
@@ -98,54 +62,28 @@ class Member:
         self.walltime_s = 0.0
         self.last_score: dict[str, Any] | None = None
         self.evaluating: dict[str, Any] | None = None
-        self.lease_error: Exception | None = None
-        self.saved: checkpoint.Index | None = None
+        self._saved: checkpoint.Index | None = None
+        self._writer = checkpoint.Writer()
         self._saved_rounds = 0
         self._pending: list[Batch] = []
-        self._mark, self._told = time.monotonic(), time.time()
+        self._mark = time.monotonic()
         self._logged = (0, 0, 0.0)
         amount = config.env.amount
         try:
-            self._begin_attempt(job_id)
             with interrupted():
                 makers = registry.factories(config.task, config.env, config.seed, amount)
                 self.envs = VectorEnv(makers, workers(config, amount) if amount > 1 else 0)
         except BaseException as error:
-            self._give_up(error)
+            if isinstance(error, Stopped):
+                self.claim.end("stopped", "stopped", "asked to stop while its environments were made")
+            else:
+                self.claim.end("failed", *reason_of(error))
             raise
         self.spec = self.envs.spec
         self.tally = Tally.of(amount)
         dim = self.spec.action.size
         self.actions = np.zeros(amount, np.int64) if self.discrete else np.zeros((amount, dim), np.float32)
         self._random = np.random.default_rng((config.seed, RANDOM_PLAY))
-
-    def _begin_attempt(self, job_id: str | None) -> None:
-        run = self.run
-        attempts = run.attempt_numbers()
-        self.status = Status(
-            total_env_steps=self.final, started=time.time(), job_id=job_id, pack=self.pack,
-            host=socket.gethostname(), phase="starting", heartbeat=time.time(),
-        )  # fmt: skip
-        with suppress(files.RecordError):  # a damaged one is replaced
-            before = run_folder.read_status(run)
-            self.status.env_steps = before.env_steps if before else 0
-        self.attempt = attempts[-1] if attempts and os.environ.get(WORKER) else run.new_attempt()[0]
-        self.status.attempt = self.attempt
-        run_folder.write_status(run, self.status)
-
-    def _give_up(self, error: BaseException) -> None:
-        """Say how an attempt ended whose environments were not made, and give the run back."""
-        status = self.status
-        if isinstance(error, Stopped):
-            status.state, status.reason = "stopped", "stopped"
-            status.message = "asked to stop while its environments were made"
-        else:
-            status.state, (status.reason, status.message) = "failed", reason_of(error)
-        status.phase, status.heartbeat = "ended", time.time()
-        try:
-            run_folder.write_status(self.run, status)
-        finally:
-            self.lease.release()
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -190,6 +128,11 @@ class Member:
         self.tally.add(records)
         self.rounds += 1
 
+    def count_step(self) -> int:
+        """Count the next environment's transition; return the updates that fall due with it."""
+        self.steps += 1
+        return self.ratio.due(self.steps)
+
     @property
     def unsaved_rounds(self) -> int:
         """How many rounds have been played since the last checkpoint."""
@@ -199,12 +142,6 @@ class Member:
         """Return the rounds since the last checkpoint, [rounds, envs, ...] each; empty when there are none."""
         rounds = self._pending
         return {key: np.stack([batch[key] for batch in rounds]) for key in rounds[0]} if rounds else {}
-
-    def take_pending(self) -> tuple[int, int, Batch]:
-        """Return the first round since the last checkpoint, their number, and the rounds, which then are forgotten."""
-        first, rounds, batch = self._saved_rounds, self.unsaved_rounds, self.pending()
-        self._pending, self._saved_rounds = [], self.rounds
-        return first, rounds, batch
 
     def log_due(self) -> bool:
         """Return whether metrics are to be written for the present step."""
@@ -231,11 +168,8 @@ class Member:
         row = self._stamp()
         steps, updates, seconds = self._logged
         elapsed = max(row["walltime_s"] - seconds, 1e-9)
-        self.status.env_steps_per_s = (self.steps - steps) / elapsed
-        rates = {
-            "rate/env_steps_per_s": self.status.env_steps_per_s,
-            "rate/updates_per_s": (self.updates - updates) / elapsed,
-        }
+        speed = self.claim.status.env_steps_per_s = (self.steps - steps) / elapsed
+        rates = {"rate/env_steps_per_s": speed, "rate/updates_per_s": (self.updates - updates) / elapsed}
         self._logged = (self.steps, self.updates, row["walltime_s"])
         self.metrics.append({**row, **metrics, **self.tally.report(), **rates})
 
@@ -251,43 +185,14 @@ class Member:
         self.evaluating = None
         self.scores.append(self.last_score, durable=True)
 
-    def heartbeat(self, *, last: bool = False) -> None:
-        """Renew the lease and write status.json; RecordError when the lease was taken over.
-
-        A file system that does not answer for a moment is borne for a while, a full disk and the last status are not.
-        """
-        self.lease.beat()
-        now = time.time()
-        self.status.env_steps, self.status.updates, self.status.heartbeat = self.steps, self.updates, now
-        try:
-            run_folder.write_status(self.run, self.status)
-        except OSError as error:
-            if last or error.errno in (errno.ENOSPC, errno.EDQUOT) or now - self._told > PATIENCE_S:
-                raise
-        else:
-            self._told = now
-
-    def fell_back(self, found: checkpoint.Found) -> None:
-        """Say in status, provenance and on stderr that a damaged checkpoint was passed over."""
-        lost = "an unknown number of" if found.lost is None else str(found.lost)
-        steps = found.index["env_steps"]
-        self.status.message = f"{found.damage}; goes on from the checkpoint before, at step {steps}: {lost} steps lost"
-        print(f"{self.run.path}: {self.status.message}", file=sys.stderr, flush=True)
-        event = {"attempt": self.attempt, "damage": found.damage, "env_steps": steps, "lost_steps": found.lost}
-        try:
-            known = files.read_json(self.run.provenance) or {}
-            files.write_json(self.run.provenance, known | {"damaged": [*known.get("damaged", []), event]})
-        except (OSError, files.RecordError, TypeError) as error:
-            print(f"{self.run.path}: this could not be added to its provenance: {error}", file=sys.stderr, flush=True)
-
-    def values(self) -> dict[str, Any]:
+    def _values(self) -> dict[str, Any]:
         """Return the plain values of a checkpoint."""
         return {
             "run": self.identity,
             "env_steps": self.steps,
             "rounds": self.rounds,
             "updates": self.updates,
-            "attempt": self.attempt,
+            "attempt": self.claim.attempt,
             "ratio": self.ratio.anchor,
             "every": self.every.anchor,
             "rows": self.rows(),
@@ -299,11 +204,35 @@ class Member:
             "tally": [self.tally.returns.tolist(), self.tally.lengths.tolist(), self.tally.ended],
         }
 
-    def host_state(self) -> tuple[checkpoint.Arrays, dict[str, Any]]:
-        """Return the host's arrays and plain values of a checkpoint, the state of the environments in both."""
+    def save(self, arrays: checkpoint.Arrays) -> None:
+        """Begin to write a checkpoint of the run with its arrays from the device, after the one before is written."""
+        self.await_checkpoint()
         envs, plain = split(self.envs.save())
-        arrays = {ENVS + path: array for path, array in envs.items()} | {"host/actions": self.actions}
-        return arrays, {**self.values(), "envs": plain}
+        arrays = arrays | {ENVS + path: array for path, array in envs.items()} | {"host/actions": self.actions}
+        values = {**self._values(), "envs": plain}
+        snapshot = checkpoint.Snapshot(
+            arrays, values, self.pending(), self._saved_rounds, self.unsaved_rounds, self._saved
+        )
+        self._pending, self._saved_rounds = [], self.rounds
+        self._writer.start(self.run.checkpoint, snapshot)
+
+    def await_checkpoint(self) -> None:
+        """Wait until the last checkpoint is written; raises what went wrong with it."""
+        self._saved = self._writer.wait() or self._saved
+
+    def find_checkpoint(self) -> checkpoint.Found | None:
+        """Return the checkpoint to go on from, None where the run begins, which is noted then.
+
+        Raises: CheckpointError when there are checkpoints, and none of them is whole and of this run.
+        """
+        found = checkpoint.find(self.run.checkpoint, self.identity, self.final)
+        if found is None:
+            checkpoint.begin(self.run.checkpoint, self.identity)
+            self.metrics.go_on()
+            self.scores.go_on()
+        elif found.damage:
+            self.claim.fell_back(found)
+        return found
 
     def restore(self, arrays: checkpoint.Arrays, values: checkpoint.Index) -> None:
         """Continue from a checkpoint; rows written after it are cut from metrics.jsonl and scores.jsonl."""
@@ -321,7 +250,7 @@ class Member:
         self._random.bit_generator.state = values["random"]
         returns, lengths, ended = values["tally"]
         self.tally = Tally(np.array(returns), np.array(lengths), [tuple(pair) for pair in ended])
-        self.saved, self._saved_rounds = values, values["rounds"]
+        self._saved, self._saved_rounds = values, values["rounds"]
         for file in (self.metrics, self.scores):
             file.go_on(values["rows"][file.path.name])
 
@@ -333,23 +262,26 @@ class Member:
         """Write result.json, the sign that the run is complete."""
         score = self.last_score or {}
         name = "success" if score.get("metric") == "success" else "mean"
-        result = {**self._stamp(), "final_score": score.get(name), "config_hash": self.hash, "pack": self.pack}
+        result = {**self._stamp(), "final_score": score.get(name), "config_hash": self.hash, "pack": self.pack_size}
         files.write_json(self.run.result, result | {"rows": self.rows()})
+
+    def heartbeat(self) -> None:
+        """Renew lease and status; RecordError when the lease was taken over."""
+        self._tell_progress()
+        self.claim.beat()
+
+    def end(self, state: StateWord, reason: str | None = None, message: str | None = None) -> None:
+        """Write the last status of this attempt, give the run back and close the environments."""
+        self._tell_progress()
+        try:
+            self.claim.end(state, reason, message)
+        finally:
+            self.envs.close()
 
     def abandon(self, state: StateWord, reason: str, message: str) -> None:
         """Say how this attempt ended and give the run back, from beside a thread that may never return."""
-        status = self.status
-        status.state, status.reason, status.message, status.phase = state, reason, message, "ended"
-        status.env_steps, status.updates, status.heartbeat = self.steps, self.updates, time.time()
-        with suppress(OSError):
-            run_folder.write_status(self.run, status)
-        self.lease.release()
+        self._tell_progress()
+        self.claim.abandon(state, reason, message)
 
-    def end(self, state: StateWord, reason: str | None = None, message: str | None = None) -> None:
-        """Write the last status of this attempt, close the environments and give the run back."""
-        self.status.state, self.status.reason, self.status.message, self.status.phase = state, reason, message, "ended"
-        try:
-            self.heartbeat(last=True)
-        finally:
-            self.envs.close()
-            self.lease.release()
+    def _tell_progress(self) -> None:
+        self.claim.status.env_steps, self.claim.status.updates = self.steps, self.updates

@@ -1,11 +1,12 @@
 """The compiled programs of a pack: act and store, update, and the policy of evaluations.
 
-Every function here is written for one run and mapped over the runs of a pack; a pack of one is not mapped. Keys are
-derived from the run's own key and counters, so a run draws the same numbers in any pack.
+Every function here is written for one run and compiled for a pack: what goes in and comes out has a leading axis of
+runs. Keys are derived from the run's own key and counters, so a run draws the same numbers in any pack.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
@@ -45,13 +46,41 @@ def purpose_key(key_data: jax.Array, purpose: int, *counters: Any) -> jax.Array:
     return key
 
 
-def stack(trees: list[Any]) -> Any:
-    """Return pytrees with a leading axis of runs; a single one stays as it is."""
-    return trees[0] if len(trees) == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+def over_runs(work: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of one run as that of a pack.
+
+    One run is not mapped: products and convolutions with an axis of one have other, slower kernels. Inside a program,
+    taking that axis off and putting it on costs nothing.
+    """
+
+    def packed(*arguments: Any) -> Any:
+        if len(jax.tree.leaves(arguments)[0]) > 1:
+            return jax.vmap(work)(*arguments)
+        # The barriers keep the work apart from its frame: fused with it, it is seven kernels more and rounds otherwise.
+        alone = work(*jax.lax.optimization_barrier(jax.tree.map(lambda x: jnp.squeeze(x, 0), arguments)))
+        return jax.tree.map(lambda x: jnp.expand_dims(x, 0), jax.lax.optimization_barrier(alone))
+
+    packed.__name__ = getattr(work, "func", work).__name__  # as compilations and traces call it
+    return packed
+
+
+def _compiled(work: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+    return jax.jit(over_runs(work), donate_argnums=donate)
+
+
+@jax.jit
+def _as_pack(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jnp.expand_dims(leaf, 0), tree)
 
 
 class Programs:
-    """Compiled functions for packs of any size of one configuration, seed aside, and of these methods."""
+    """Compiled functions for packs of any size of one configuration, seed aside, and of these methods.
+
+    `act`: (params, key, round, records, carry, buffers) → Acted, the newest records acted on and stored. `draw`: (key,
+    updates, transitions) → environments, slots of a batch whose replay is in host memory. `policy`, in an evaluation:
+    (params, key, env_steps, time, records, carry) → actions, carry. `train_carry`: state → the carry before the first
+    update.
+    """
 
     def __init__(self, config: Config, spec: EnvSpec, rows: ReplaySpec, methods: Iterable[str] = ()) -> None:
         self.config, self.spec, self.rows = config, spec, rows
@@ -60,56 +89,31 @@ class Programs:
         self.discrete = isinstance(spec.action, DiscreteAction)
         # Metrics cost kernel launches on a GPU, hence an update without them; on a CPU compiling twice costs more.
         self.one_update = jax.default_backend() == "cpu"
-        self._compiled: dict[Any, Callable[..., Any]] = {}
+        self.act = _compiled(self._act, donate=(4, 5))
+        self.draw = _compiled(self._draw)
+        self.policy = _compiled(self._policy, donate=(5,))
+        self.train_carry = _compiled(partial(learner.initial_carry, batch=config.batch_size))
+        both = (False, True)
+        self._updates = {flag: _compiled(partial(self._update, metrics=flag), donate=(0, 1)) for flag in both}
+        self._learns = {flag: _compiled(partial(self._learn_windows, metrics=flag), donate=(0, 1)) for flag in both}
+        self._policy_carries = functools.cache(lambda envs: _compiled(partial(learner.initial_policy_carry, envs=envs)))
 
     def initial_state(self, config: Config) -> TrainState:
         """Return a run's state before its first update, from its seed alone: the methods of a seed begin alike."""
         key, place = jax.random.key(config.seed), weighting.number_of(config.method, self.weightings)
-        return learner.init_train_state(config, self.spec, key=key, method=place)
+        return _as_pack(learner.init_train_state(config, self.spec, key=key, method=place))
 
-    def act(self, pack: int, *arguments: Any) -> Acted:
-        """Act on the newest records and store them: (params, key, round, records, carry, buffers) → Acted."""
-        return self._get("act", pack, self._act, donate=(4, 5))(*arguments)
-
-    def update(self, pack: int, *arguments: Any, metrics: bool) -> Update:
+    def update(self, *arguments: Any, metrics: bool) -> Update:
         """Sample and learn: (state, carry, buffers, transitions) → Update; state and carry are consumed."""
-        metrics = metrics or self.one_update
-        work = partial(self._update, metrics=metrics)
-        return self._get(("update", metrics), pack, work, donate=(0, 1))(*arguments)
+        return self._updates[metrics or self.one_update](*arguments)
 
-    def learn(self, pack: int, *arguments: Any, metrics: bool) -> Update:
-        """Learn from a batch that the host gathered: (state, carry, batch) → Update."""
-        metrics = metrics or self.one_update
+    def learn(self, *arguments: Any, metrics: bool) -> Update:
+        """Learn from a batch that the host gathered: (state, carry, batch) → Update; state and carry are consumed."""
+        return self._learns[metrics or self.one_update](*arguments)
 
-        def work(state: TrainState, carry: Carry, batch: Buffers) -> Update:
-            return self._learn(state, replay.begin(batch), carry, metrics=metrics)
-
-        return self._get(("learn", metrics), pack, work, donate=(0, 1))(*arguments)
-
-    def draw(self, pack: int, *arguments: Any) -> tuple[jax.Array, jax.Array]:
-        """Draw a batch's places for a replay in host memory: (key, updates, transitions) → environments, slots."""
-        return self._get("draw", pack, self._draw, donate=())(*arguments)
-
-    def policy(self, pack: int, *arguments: Any) -> tuple[jax.Array, Carry]:
-        """Act in an evaluation: (params, key, env_steps, time, records, carry) → actions, carry."""
-        return self._get("policy", pack, self._policy, donate=(5,))(*arguments)
-
-    def policy_carry(self, pack: int, params: PolicyParams, envs: int) -> Carry:
+    def policy_carry(self, params: PolicyParams, envs: int) -> Carry:
         """Return fresh recurrent state for `envs` environments of every run."""
-        work = partial(learner.initial_policy_carry, envs=envs)
-        return self._get(("carry", envs), pack, work, donate=())(params)
-
-    def train_carry(self, pack: int, state: TrainState) -> Carry:
-        """Return the carry before the first update."""
-        work = partial(learner.initial_carry, batch=self.config.batch_size)
-        return self._get("train carry", pack, work, donate=())(state)
-
-    def _get(self, name: Any, pack: int, work: Callable[..., Any], *, donate: tuple[int, ...]) -> Callable[..., Any]:
-        key = (name, pack)
-        if key not in self._compiled:
-            mapped = work if pack == 1 else jax.vmap(work)
-            self._compiled[key] = jax.jit(mapped, donate_argnums=donate)
-        return self._compiled[key]
+        return self._policy_carries(envs)(params)
 
     def _observed(self, records: Buffers) -> Buffers:
         return {name: records[name] for name in (*self.spec.obs, "is_first")}
@@ -137,6 +141,9 @@ class Programs:
         batch = replay.gather(buffers, envs, slots)
         return self._learn(state, batch, carry, metrics=metrics)
 
+    def _learn_windows(self, state: TrainState, carry: Carry, batch: Buffers, *, metrics: bool) -> Update:
+        return self._learn(state, replay.begin(batch), carry, metrics=metrics)
+
     def _learn(self, state: TrainState, batch: Buffers, carry: Carry, *, metrics: bool) -> Update:
         return learner.train_step(state, batch, carry, config=self.config, weightings=self.weightings, metrics=metrics)
 
@@ -160,25 +167,21 @@ class EvalPolicy:
     def __init__(
         self, programs: Programs, params: PolicyParams, keys: jax.Array, env_steps: list[int], envs: int
     ) -> None:
-        self._programs, self._pack, self._params, self._keys = programs, len(env_steps), params, keys
-        self._steps = np.asarray(env_steps if self._pack > 1 else env_steps[0], np.int32)
-        self._carry = programs.policy_carry(self._pack, params, envs)
+        self._programs, self._params, self._keys = programs, params, keys
+        self._steps = np.asarray(env_steps, np.int32)
+        self._carry = programs.policy_carry(params, envs)
         self._time = 0
 
     def __call__(self, observations: list[Batch]) -> list[np.ndarray]:
         """Return every run's actions on the host."""
         names = (*self._programs.spec.obs, "is_first")
         records = host_stack([{name: batch[name] for name in names} for batch in observations])
-        time = np.full(() if self._pack == 1 else (self._pack,), self._time, np.int32)
-        arguments = (self._params, self._keys, self._steps, time, records, self._carry)
-        actions, self._carry = self._programs.policy(self._pack, *arguments)
+        time = np.full_like(self._steps, self._time)
+        actions, self._carry = self._programs.policy(self._params, self._keys, self._steps, time, records, self._carry)
         self._time += 1
-        host = np.asarray(actions)
-        return [host] if self._pack == 1 else list(host)
+        return list(np.asarray(actions))
 
 
 def host_stack(batches: list[Batch]) -> Batch:
-    """Return host arrays with a leading axis of runs; a single run's stay as they are."""
-    if len(batches) == 1:
-        return dict(batches[0])
+    """Return the runs' host arrays with a leading axis of runs."""
     return {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}

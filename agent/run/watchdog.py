@@ -54,7 +54,7 @@ class Watchdog:
 
     def _end(self, owner: object, seconds: float, *, asked: bool) -> None:
         """Say how every run ended, give it back, and end the process."""
-        going = [member for member in self._members if member.status.phase != "ended"]
+        going = [member for member in self._members if member.claim.status.phase != "ended"]
         hung = [member for member in going if member.envs.holds(owner)] or going  # an evaluation's: of any of them
         what = f"an environment of {going[0].config.task} has not come back from a step for {seconds:.0f} s"
         for member in going:
@@ -65,5 +65,5 @@ class Watchdog:
             else:
                 text = f"{what}, in another run of its process; goes on from its checkpoint"
                 member.abandon("stopped", "stopped", text)
-            print(f"{member.run.path}: {member.status.message}", file=sys.stderr, flush=True)
+            print(f"{member.run.path}: {member.claim.status.message}", file=sys.stderr, flush=True)
         os._exit(STOPPED if asked else FAILED)

@@ -32,7 +32,7 @@ class StopAt:
 
 
 def train(programs, folder, configs, *, stop_at=None, on_device=True):
-    members = [Member(c, RunDir(folder / f"{c.seed}-{c.method}"), pack=len(configs)) for c in configs]
+    members = [Member(c, RunDir(folder / f"{c.seed}-{c.method}"), pack_size=len(configs)) for c in configs]
     stop = StopAt(stop_at or 10**9)
     stop.member = members[0]
     return Loop(members, programs, on_device=on_device, stopped=stop).run(), members

@@ -197,7 +197,7 @@ def measure(preset: str, pack: int, precision: str, updates: int, **settings: An
     config, spec = workload(preset, **{"jax.precision": precision, **settings})
     programs = short_programs(config, spec)
     state, carry, buffers, transitions = pack_of(config, programs, pack)
-    step = update_function(programs, pack).lower(state, carry, buffers, transitions).compile()
+    step = update_function(programs).lower(state, carry, buffers, transitions).compile()
 
     def work() -> None:
         nonlocal state, carry

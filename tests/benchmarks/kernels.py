@@ -165,15 +165,14 @@ def compile_update(preset: str, pack: int, settings: dict[str, str]) -> dict[str
     state = programs.initial_state(config)
 
     def abstract(tree: Any) -> Any:
-        lead = () if pack == 1 else (pack,)
-        return jax.tree.map(lambda x: jax.ShapeDtypeStruct((*lead, *x.shape), x.dtype, sharding=sharding), tree)
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct((pack, *x.shape[1:]), x.dtype, sharding=sharding), tree)
 
     buffers = {
-        name: jax.ShapeDtypeStruct((rows.envs, rows.rows, *array.shape), array.dtype)
+        name: jax.ShapeDtypeStruct((1, rows.envs, rows.rows, *array.shape), array.dtype)
         for name, array in rows.arrays.items()
     }
-    arguments = [state, programs.train_carry(1, state), buffers, jnp.zeros((), jnp.int32)]
-    lowered = update_function(programs, pack).lower(*(abstract(argument) for argument in arguments))
+    arguments = [state, programs.train_carry(state), buffers, jnp.zeros(1, jnp.int32)]
+    lowered = update_function(programs).lower(*(abstract(argument) for argument in arguments))
     compiled = lowered.compile(compiler_options=OPTIONS if (preset, pack) == ("atari100k", 1) else CUBLAS)
     kernels, memory = count(*read_program(compiled.as_text())), compiled.memory_analysis()
     return {

@@ -15,7 +15,8 @@ from agent import train
 from agent.envs.registry import factories
 from agent.method import learner
 from agent.run import evaluate, replay
-from agent.run.programs import EvalPolicy, Programs, stack
+from agent.run.pack import joined
+from agent.run.programs import EvalPolicy, Programs, over_runs
 from agent.run.replay import replay_spec
 from tests.benchmarks.timing import Calibration, timed
 from tests.benchmarks.workloads import (
@@ -51,7 +52,7 @@ def update(
     programs = short_programs(config, spec)
     state, carry, buffers, transitions = pack_of(config, programs, pack)
     began = time.perf_counter()
-    step = update_function(programs, pack).lower(state, carry, buffers, transitions).compile(compiler_options=options)
+    step = update_function(programs).lower(state, carry, buffers, transitions).compile(compiler_options=options)
     compile_s, memory, calls = time.perf_counter() - began, step.memory_analysis(), queued()
 
     def work() -> Any:
@@ -75,14 +76,13 @@ def policy(calibration: Calibration, preset: str, pack: int, repeats: int = 20) 
     programs = short_programs(config, spec)
     state, _, buffers, transitions = pack_of(config, programs, pack)
     params, envs = learner.policy_params(state), config.env.amount
-    carry = programs.policy_carry(pack, params, envs)
-    lead = (envs,) if pack == 1 else (pack, envs)
+    carry = programs.policy_carry(params, envs)
     arrays = {name: array for name, array in programs.rows.arrays.items() if name != "action"}
-    records = {name: np.zeros((*lead, *array.shape), array.dtype) for name, array in arrays.items()}
+    records = {name: np.zeros((pack, envs, *array.shape), array.dtype) for name, array in arrays.items()}
 
     def work() -> np.ndarray:
         nonlocal carry, buffers
-        acted = programs.act(pack, params, state.key, np.zeros_like(transitions), records, carry, buffers)
+        acted = programs.act(params, state.key, np.zeros_like(transitions), records, carry, buffers)
         carry, buffers = acted.carry, acted.buffers
         return np.asarray(acted.action)
 
@@ -96,10 +96,11 @@ def sampling(calibration: Calibration, preset: str, repeats: int = 20) -> Row:
     _, _, buffers, transitions = pack_of(config, programs, 1)
 
     @jax.jit
-    def sample(key: jax.Array, buffers: replay.Buffers) -> replay.Buffers:
-        return replay.gather(buffers, *replay.draw(key, jnp.asarray(transitions), programs.rows))
+    @over_runs
+    def sample(buffers: replay.Buffers, transitions: jax.Array) -> replay.Buffers:
+        return replay.gather(buffers, *replay.draw(jax.random.key(0), transitions, programs.rows))
 
-    return timed(lambda: sample(jax.random.key(0), buffers), calibration, repeats=repeats)
+    return timed(lambda: sample(buffers, transitions), calibration, repeats=repeats)
 
 
 def evaluation(calibration: Calibration, preset: str, task: str, episodes: int, pack: int = 1, **settings: Any) -> Row:
@@ -110,7 +111,7 @@ def evaluation(calibration: Calibration, preset: str, task: str, episodes: int, 
     spec = env.spec
     env.close()
     programs = Programs(config, spec, replay_spec(config, spec))
-    state = stack([programs.initial_state(run) for run in runs_of(config, pack)])
+    state = joined([programs.initial_state(run) for run in runs_of(config, pack)])
     envs = len(evaluate.quotas(config.run.eval_episodes, config.run.eval_envs))
     params = learner.policy_params(state)
 

@@ -12,7 +12,8 @@ import numpy as np
 from agent.contract.config import Config, make_config, suite_of
 from agent.contract.methods import PAIR
 from agent.run import replay
-from agent.run.programs import Programs, host_stack, stack
+from agent.run.pack import joined
+from agent.run.programs import Programs, host_stack, over_runs
 from agent.spec import Action, ArraySpec, BoxAction, DiscreteAction, EnvSpec
 
 # preset → a task of its suite, and the actions of that suite (18 and 4 are the largest action sets).
@@ -38,10 +39,9 @@ def short_programs(config: Config, spec: EnvSpec) -> Programs:
     return Programs(config, spec, replay.replay_spec(short, spec))
 
 
-def update_function(programs: Programs, pack: int) -> Any:
+def update_function(programs: Programs) -> Any:
     """Return the jitted update of a pack, as training makes it between two reports."""
-    work = partial(programs._update, metrics=False)
-    return jax.jit(work if pack == 1 else jax.vmap(work), donate_argnums=(0, 1))
+    return jax.jit(over_runs(partial(programs._update, metrics=False)), donate_argnums=(0, 1))
 
 
 def filled(programs: Programs, *, seed: int = 0) -> replay.HostBuffers:
@@ -67,11 +67,11 @@ def runs_of(config: Config, size: int) -> list[Config]:
 
 def pack_of(config: Config, programs: Programs, size: int) -> tuple[Any, Any, Any, np.ndarray]:
     """Return state, carry, replay on the device, and transitions counted, of a pack."""
-    state = stack([programs.initial_state(run) for run in runs_of(config, size)])
-    carry = programs.train_carry(size, state)
+    state = joined([programs.initial_state(run) for run in runs_of(config, size)])
+    carry = programs.train_carry(state)
     replays = host_stack([filled(programs, seed=seed) for seed in range(size)])
     counted = programs.rows.rows * programs.rows.envs
-    transitions = np.asarray(counted if size == 1 else [counted] * size, np.int32)
+    transitions = np.full(size, counted, np.int32)
     return state, carry, {name: jnp.asarray(array) for name, array in replays.items()}, transitions
 
 

@@ -20,10 +20,11 @@ from tests.agent.run.test_overlap import Held
 
 
 class SlowDisk:
-    """A disk that writes no checkpoint before it is let go."""
+    """A disk that, once held, writes no checkpoint before it is let go."""
 
     def __init__(self, monkeypatch):
         self.let_go = threading.Event()
+        self.let_go.set()
         monkeypatch.setattr(sealed, "replacing", self.replacing)
 
     @contextlib.contextmanager
@@ -47,6 +48,8 @@ def test_a_checkpoint_on_a_slow_disk_holds_the_moment_at_which_it_was_made(progr
     def round_(loop):
         member = loop.going[0]
         if member.steps == 83:
+            member.await_checkpoint()  # the one before the first round
+            disk.let_go.clear()
             loop._checkpoint([member])
             unreported.extend(member.tally.ended)
             if held:
@@ -181,7 +184,7 @@ def test_a_run_without_a_usable_checkpoint_is_refused_by_name_and_begins_only_wh
     subprocess.run(["rm", "-rf", *re.findall(r"\S+(?:checkpoint|jsonl)(?=[ ,])", status.message.split("rm -r")[1])])
     outcomes, members = train(programs, tmp_path, [config_of()], stop_at=70)
     assert outcomes == ["stopped"]
-    assert (members[0].saved or {})["number"] == 2  # one before the first round, one at the stop
+    assert state_of(members[0])[1]["number"] == 2  # one before the first round, one at the stop
 
 
 @pytest.mark.parametrize("other", [config_of(seed=1), config_of(harmony=False)], ids=["seed", "method"])

@@ -82,7 +82,7 @@ def test_a_pack_stopped_in_the_random_play_of_its_first_run_keeps_it_and_begins_
 def test_a_stop_while_the_first_program_is_compiled_starts_no_other(whole, programs, tmp_path, monkeypatch):
     asked = []
     act = Pack.act
-    monkeypatch.setattr(Pack, "act", lambda pack, records: (act(pack, records), asked.append(1)))
+    monkeypatch.setattr(Pack, "act", lambda *arguments: (act(*arguments), asked.append(1)))
     monkeypatch.setattr(Pack, "update", lambda *_, **__: pytest.fail("an update was begun"))
     member = Member(config_of(), RunDir(tmp_path / "0-True"))
     assert Loop([member], programs, on_device=True, stopped=lambda: bool(asked)).run() == ["stopped"]
