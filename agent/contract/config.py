@@ -16,9 +16,11 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from agent.contract.methods import HARMONY, PLAIN, Method, MethodFileError, methods
+from agent.contract.known_tasks import suite_of, validate_task
+from agent.contract.literals import FileError
+from agent.contract.methods import HARMONY, PLAIN, Method, methods
 from agent.contract.schema import Config
-from agent.contract.tasks import ALIASES, ATARI_100K, ATARI_UNPLAYABLE, CATCH, METAWORLD, OPEN_SUITES, SUITES
+from agent.contract.suites import suites
 from agent.contract.words import ConfigError, nearest
 
 __all__ = ["Config", "ConfigError"]
@@ -74,44 +76,6 @@ def _yaml() -> Any:
 
 def _is_mapping(data: object) -> typing.TypeGuard[dict[str, Any]]:
     return isinstance(data, dict) and all(isinstance(key, str) for key in typing.cast("dict[Any, Any]", data))
-
-
-def suite_of(task: str) -> str:
-    """Return the suite of a task name: `atari`, `metaworld`, `catch`, `gym`, `dmc` or `crafter`."""
-    return task.split("_", 1)[0]
-
-
-def validate_task(task: str) -> str:
-    """Return the task's name (of several that a game has, ours), or raise ConfigError with the nearest valid ones.
-
-    Atari ROMs beyond the 26, and the open suites, are checked when the environment is made.
-    """
-    task = ALIASES.get(task, task)
-    suite = suite_of(task)
-    known = {"metaworld": METAWORLD, "catch": CATCH}
-    if suite not in SUITES or (suite in known and task not in known[suite]):
-        names = known.get(suite, (*ATARI_100K, *METAWORLD, *CATCH))
-        raise ConfigError(nearest(task, names, "task"))
-    if not task.replace("_", "").replace("-", "").replace(".", "").isalnum() or ".." in task or not task.isascii():
-        raise ConfigError(f"task {task!r}: only letters, digits, '_', '-' and single '.' are allowed")
-    if suite in OPEN_SUITES and "_" not in task:
-        raise ConfigError(f"task {task!r}: name the environment too, as in '{suite}_NAME'")
-    if suite == "atari" and task not in ATARI_100K:
-        _validate_rom(task)
-    return task
-
-
-def _validate_rom(task: str) -> None:
-    """Check a ROM beyond the 26 against the files that ship in ale-py, without importing it."""
-    import importlib.util
-
-    spec = importlib.util.find_spec("ale_py")
-    if spec is None or spec.origin is None:
-        raise ConfigError(nearest(task, ATARI_100K, "task"))
-    stems = {path.stem for path in (Path(spec.origin).parent / "roms").glob("*.bin")}
-    roms = {f"atari_{stem}" for stem in stems.difference(ATARI_UNPLAYABLE)}
-    if task not in roms:
-        raise ConfigError(nearest(task, {*ATARI_100K, *roms}, "task"))
 
 
 def flatten(config: Config | Mapping[str, Any]) -> dict[str, Any]:
@@ -309,7 +273,7 @@ def known_methods() -> dict[str, Method]:
     """Return the methods by name; ConfigError when the file of one is not as it must be."""
     try:
         return methods()
-    except MethodFileError as error:
+    except FileError as error:
         raise ConfigError(str(error)) from error
 
 
@@ -321,7 +285,7 @@ def frames_per_step(config: Config) -> int:
 
 def identity(config: Config) -> dict[str, Any]:
     """Return the dotted settings that decide a run's numbers: all but `NOT_IDENTITY` and other suites' settings."""
-    others = tuple(f"env.{suite}." for suite in SUITES if suite != suite_of(config.task))
+    others = tuple(f"env.{suite}." for suite in suites() if suite != suite_of(config.task))
     flat = flatten(config)
     return {k: v for k, v in flat.items() if k not in NOT_IDENTITY and not k.startswith(others)}
 

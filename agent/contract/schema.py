@@ -6,9 +6,11 @@ published ones (the xlarge model); presets in `configs/presets.yaml` change them
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from agent.contract.suites import Suite, suites
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -183,7 +185,7 @@ class CrafterEnv(Section):
     length: Positive = 10000
 
 
-class EnvSettings(Section):
+class KnownEnvSettings(Section):
     """How many training environments, where they run, and each suite's settings.
 
     `hang_s`: seconds after which an environment in the training process that does not come back from a step ends its
@@ -199,6 +201,22 @@ class EnvSettings(Section):
     gym: GymEnv = GymEnv()
     dmc: DmcEnv = DmcEnv()
     crafter: CrafterEnv = CrafterEnv()
+
+
+if TYPE_CHECKING:
+    EnvSettings = KnownEnvSettings
+else:
+
+    def _section(suite: Suite) -> Section:
+        """Return a suite's settings as its class defaults them, of a model with a name here, for pickles."""
+        name = f"{suite.kind}Env"
+        fields = {key: (type(value), value) for key, value in suite.settings.items()}
+        globals()[name] = model = create_model(name, __base__=Section, __module__=__name__, **fields)
+        return model()
+
+    _others = {n: _section(s) for n, s in suites().items() if n not in KnownEnvSettings.model_fields}
+    _fields = {name: (type(section), section) for name, section in _others.items()}
+    EnvSettings = create_model("EnvSettings", __base__=KnownEnvSettings, __module__=__name__, **_fields)
 
 
 class Run(Section):

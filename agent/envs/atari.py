@@ -15,6 +15,15 @@ from agent.envs.base import State, Step, check_seed, discrete, record
 from agent.envs.state import ANY, MT19937, StateError, check
 from agent.spec import ArraySpec, DiscreteAction, EnvSpec
 
+SUITE = "Atari"
+PACKAGE = "ale_py"
+WORKERS_FROM = 4
+# Those of Atari-100k; every other ROM is a task, too.
+TASKS = (
+    "alien amidar assault asterix bank_heist battle_zone boxing breakout chopper_command crazy_climber demon_attack "
+    "freeway frostbite gopher hero james_bond kangaroo krull kung_fu_master ms_pacman pong private_eye qbert "
+    "road_runner seaquest up_n_down"
+)
 ROM_OF_GAME = {"james_bond": "jamesbond"}
 
 cv2.setNumThreads(0)

@@ -11,6 +11,8 @@ from agent.envs.base import State, Step, check_seed, discrete, record
 from agent.envs.state import PCG64, check
 from agent.spec import ArraySpec, DiscreteAction, EnvSpec
 
+SUITE = "Catch"
+TASKS = ("",)
 LEFT, STAY, RIGHT = 0, 1, 2
 BALL_CHANNEL, PADDLE_CHANNEL = 0, 1
 

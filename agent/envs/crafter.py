@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from agent.contract.words import ConfigError, nearest
+from agent.contract.schema import CrafterEnv
 from agent.envs.base import EnvironmentUnavailable
 from agent.envs.replayed import Observation, Outcome, Replayed
 from agent.spec import ArraySpec, DiscreteAction, EnvSpec
 
-TASKS = {"reward": True, "noreward": False}
+SUITE = "Crafter"
+TASKS = ("reward", "noreward")
 MISSING = "Crafter is not installed; run: pip install 'harmony-bench[crafter]'"
 
 
@@ -24,14 +25,9 @@ def package() -> Any:
     return crafter
 
 
-def find(task: str) -> bool:
-    """Return whether the task `reward` or `noreward` pays for achievements.
-
-    Raises ConfigError naming the nearest task.
-    """
-    if task not in TASKS:
-        raise ConfigError(nearest(f"crafter_{task}", [f"crafter_{name}" for name in TASKS], "task"))
-    return TASKS[task]
+def available(task: str, settings: CrafterEnv) -> None:
+    """Raise EnvironmentUnavailable when the package is missing."""
+    package()
 
 
 class Crafter(Replayed):
@@ -39,8 +35,7 @@ class Crafter(Replayed):
 
     def __init__(self, task: str, seed: int, *, repeat: int = 1, size: int = 64, length: int = 10_000) -> None:
         """Make the world; dying is a terminal end, the limit of `length` frames is not."""
-        pays = find(task)
-        self._env: Any = package().Env(size=(size, size), reward=pays, length=length)
+        self._env: Any = package().Env(size=(size, size), reward=task == "reward", length=length)
         actions = DiscreteAction(int(self._env.action_space.n))
         entries = {"image": ArraySpec((size, size, 3), "uint8")}
         super().__init__(f"crafter_{task}", seed, EnvSpec(entries, actions, repeat), length)

@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from agent.contract.schema import DmcEnv
 from agent.contract.words import ConfigError, nearest
 from agent.envs import gl
 from agent.envs.base import EnvironmentUnavailable
 from agent.envs.replayed import Observation, Outcome, Replayed
 from agent.spec import ArraySpec, BoxAction, EnvSpec
 
+SUITE = "Dmc"
+OPENGL = ("vision",)
+WORKERS_FROM = 1
 # Where camera 0 is not the one that papers show.
 USUAL_CAMERA = {"quadruped": 2}
 MISSING = "DM Control is not installed; run: pip install 'harmony-bench[dmc]'"
@@ -38,6 +42,11 @@ def find(task: str) -> tuple[str, str]:
     if f"dmc_{task}" not in known:
         raise ConfigError(nearest(f"dmc_{task}", known, "task"))
     return known[f"dmc_{task}"]
+
+
+def available(task: str, settings: DmcEnv) -> None:
+    """Raise what is wrong with a task's name or with the packages it needs."""
+    find(task)
 
 
 class Dmc(Replayed):

@@ -9,11 +9,14 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec as Entry
 
+from agent.contract.schema import GymEnv
 from agent.contract.words import ConfigError, nearest
 from agent.envs.base import EnvironmentUnavailable
 from agent.envs.gym_spaces import IMAGE, action_of, entries, names, resize, translate
 from agent.envs.replayed import Observation, Outcome, Replayed
 from agent.spec import ArraySpec, EnvSpec
+
+SUITE = "Gym"
 
 
 def find(env_id: str, module: str = "") -> Entry:
@@ -33,6 +36,11 @@ def find(env_id: str, module: str = "") -> Entry:
     except gymnasium.error.Error as error:
         known = [f"gym_{name}" for name in gymnasium.registry]
         raise ConfigError(nearest(f"gym_{env_id}", known, "task")) from error
+
+
+def available(env_id: str, settings: GymEnv) -> None:
+    """Raise what is wrong with an id or with the module that registers it."""
+    find(env_id, settings.module)
 
 
 class Gym(Replayed):

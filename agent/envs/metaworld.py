@@ -14,6 +14,18 @@ from agent.envs.base import State, Step, box, check_seed, record
 from agent.envs.state import PCG64, Schema, check
 from agent.spec import ArraySpec, BoxAction, EnvSpec
 
+SUITE = "Metaworld"
+PACKAGE = "metaworld"
+OPENGL = ("image",)
+WORKERS_FROM = 1
+TASKS = (
+    "assembly basketball bin_picking box_close button_press_topdown button_press_topdown_wall button_press "
+    "button_press_wall coffee_button coffee_pull coffee_push dial_turn disassemble door_close door_lock door_open "
+    "door_unlock hand_insert drawer_close drawer_open faucet_open faucet_close hammer handle_press_side handle_press "
+    "handle_pull_side handle_pull lever_pull peg_insert_side pick_place_wall pick_out_of_hole reach push_back push "
+    "pick_place plate_slide plate_slide_side plate_slide_back plate_slide_back_side peg_unplug_side soccer stick_push "
+    "stick_pull push_wall reach_wall shelf_place sweep_into sweep window_open window_close"
+)
 LIMIT = 500
 # What resets change in the model; the rest is as loaded from the task's XML.
 MODEL_ARRAYS = (

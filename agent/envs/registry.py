@@ -1,4 +1,4 @@
-"""From a task's name and settings to an environment: the one list of suites."""
+"""From a task's name and settings to an environment."""
 
 from __future__ import annotations
 
@@ -9,22 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from agent.contract.config import suite_of, validate_task
+from agent.contract.known_tasks import suite_of, validate_task
 from agent.contract.schema import EnvSettings
+from agent.contract.suites import suites
 from agent.contract.words import ConfigError
 from agent.envs.base import SEED_LIMIT, Env, EnvironmentUnavailable, check_seed
 
 TRAINING, EVALUATION = 0, 1
 
-# Where each suite's environment is; a run imports its own suite only.
-SUITES: dict[str, tuple[str, str]] = {
-    "atari": ("agent.envs.atari", "Atari"),
-    "catch": ("agent.envs.catch", "Catch"),
-    "crafter": ("agent.envs.crafter", "Crafter"),
-    "dmc": ("agent.envs.dmc", "Dmc"),
-    "gym": ("agent.envs.gym", "Gym"),
-    "metaworld": ("agent.envs.metaworld", "Metaworld"),
-}
+
+def _module(suite: str) -> Any:
+    """Return a suite's module; a run imports its own suite only."""
+    return import_module(f"agent.envs.{suite}")
 
 
 def _split(task: str) -> tuple[str, str]:
@@ -43,9 +39,9 @@ def make(task: str, settings: EnvSettings, seed: int, restart: int = 0) -> Env:
     seed = check_seed(seed)
     if restart:
         seed = int(np.random.SeedSequence((seed, restart)).generate_state(1)[0] % SEED_LIMIT)
-    module, kind = SUITES[suite]
     arguments = (name, seed) if name else (seed,)
-    return getattr(import_module(module), kind)(*arguments, **getattr(settings, suite).model_dump())
+    kind = getattr(_module(suite), suites()[suite].kind)
+    return kind(*arguments, **getattr(settings, suite).model_dump())
 
 
 def factories(task: str, settings: EnvSettings, seed: int, count: int, purpose: int = TRAINING) -> list[partial[Env]]:
@@ -69,16 +65,14 @@ def check_available(task: str, settings: EnvSettings, drivers: bool = True) -> N
 def _check(task: str, settings: EnvSettings, drivers: bool) -> None:
     suite, name = _split(task)
     section: Any = getattr(settings, suite)
-    package = {"atari": "ale_py", "metaworld": "metaworld"}.get(suite)
-    if package and find_spec(package) is None:
-        raise EnvironmentUnavailable(f"{task}: package {package!r} is not installed; run: pip install harmony-bench")
-    if suite == "catch":
-        make(task, settings, 0)
-    elif suite == "gym":
-        import_module("agent.envs.gym").find(name, section.module)
-    elif suite in ("dmc", "crafter"):
-        module = import_module(f"agent.envs.{suite}")
-        module.package()
-        module.find(name)
-    if drivers and (suite, getattr(section, "obs", "")) in (("metaworld", "image"), ("dmc", "vision")):
+    said = suites()[suite]
+    if said.package is not None and find_spec(said.package) is None:
+        raise EnvironmentUnavailable(
+            f"{task}: package {said.package!r} is not installed; run: pip install harmony-bench"
+        )
+    if said.checks:
+        _module(suite).available(name, section)
+    elif said.package is None:
+        make(task, settings, 0).close()
+    if drivers and getattr(section, "obs", None) in said.opengl:
         import_module("agent.envs.gl").check_gl()

@@ -6,18 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from agent.contract.config import suite_of
+from agent.contract.known_tasks import suite_of
 from agent.contract.schema import EnvSettings
+from agent.contract.suites import suites
 from agent.contract.words import ConfigError
 from agent.envs.base import Env, EnvironmentUnavailable, Step
 from agent.envs.registry import check_available, make
 from agent.spec import DiscreteAction
-
-KNOWN = (
-    "atari",
-    "catch",
-    "metaworld",
-)  # the same for everybody, and tested: their names and packages are looked at only
 
 
 def try_out(task: str, settings: EnvSettings, drivers: bool = True) -> list[str]:
@@ -26,8 +21,10 @@ def try_out(task: str, settings: EnvSettings, drivers: bool = True) -> list[str]
     `drivers` False leaves out what only the machine that runs it must have (OpenGL). Raises ConfigError, in one line.
     """
     check_available(task, settings, drivers)
-    section: Any = getattr(settings, suite_of(task))
-    if suite_of(task) in KNOWN or (not drivers and getattr(section, "obs", "") in ("vision", "render")):
+    suite = suites()[suite_of(task)]
+    section: Any = getattr(settings, suite.module)
+    # What a package brings is the same for everybody, and tested: it is enough that it is there.
+    if suite.package is not None or (not drivers and getattr(section, "obs", "") in (*suite.opengl, "render")):
         return []
     doing = "made"
     try:

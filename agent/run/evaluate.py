@@ -12,12 +12,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from agent.contract.config import Config, suite_of
+from agent.contract.config import Config
+from agent.contract.known_tasks import suite_of
+from agent.contract.suites import suites
 from agent.envs import registry
 from agent.envs.base import SEED_LIMIT
 from agent.envs.vector import Batch, VectorEnv
 
-SLOW_SUITES = ("metaworld", "dmc")
 POLL_S = 0.05
 ABANDON_S = 10.0
 
@@ -94,9 +95,8 @@ def workers(config: Config, count: int) -> int:
     """Return how many worker processes `count` environments get, 0 for none."""
     choice, cores = config.env.processes, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     if choice == "auto":
-        suite = suite_of(config.task)
-        pays = (suite in SLOW_SUITES and count > 1) or (suite == "atari" and count > 1 and cores >= 4)
-        choice = "on" if pays else "off"
+        enough = suites()[suite_of(config.task)].workers_from
+        choice = "on" if enough is not None and cores >= enough and count > 1 else "off"
     return min(count, max(1, cores)) if choice == "on" else 0
 
 

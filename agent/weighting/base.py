@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from agent.contract.methods import PAIR, MethodFileError, methods, scalar_names
+from agent.contract.literals import FileError
+from agent.contract.methods import PAIR, methods, scalar_names
 
 Losses = Mapping[str, Float[Array, "batch time"]]
 Scalars = Mapping[str, Float[Array, ""]]
@@ -42,11 +43,11 @@ class Weighting:
 
 @functools.cache
 def load(name: str) -> Weighting:
-    """Return the method of a name; MethodFileError when its file lacks a function."""
+    """Return the method of a name; FileError when its file lacks a function."""
     module = importlib.import_module(f"{__package__}.{methods()[name].module}")
     missing = [what for what in ("total", "metrics") if not callable(getattr(module, what, None))]
     if missing:
-        raise MethodFileError(f"{module.__file__}: defines no function {' and no '.join(missing)}")
+        raise FileError(f"{module.__file__}: defines no function {' and no '.join(missing)}")
     return Weighting(name, module.total, module.metrics)
 
 

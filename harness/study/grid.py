@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agent.contract.config import known_methods, make_config, presets, validate_task
+from agent.contract.config import known_methods, make_config, presets
+from agent.contract.known_tasks import validate_task
 from agent.contract.words import ConfigError, comma_list, match_name, nearest, parse_seeds, refuse_repeats
 from harness.command import Command
 from harness.study.keys import OUR_KEYS, Keys, axis_values, spell

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.contract.config import CONFIGS, flatten, known_methods, read_yaml, validate_task
+from agent.contract.config import CONFIGS, flatten, known_methods, read_yaml
+from agent.contract.known_tasks import validate_task
 from agent.contract.methods import PAIR
 from agent.contract.words import ConfigError, match_name, nearest, parse_seeds, refuse_repeats, typed_path
 from harness.study import frozen_code

@@ -15,10 +15,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from agent.contract.config import flatten, known_methods, suite_of, unflatten, validate_task
+from agent.contract.config import flatten, known_methods, unflatten
 from agent.contract.files import RecordError
+from agent.contract.known_tasks import suite_of, validate_task
 from agent.contract.run_folder import safe_name
-from agent.contract.tasks import SUITES
+from agent.contract.suites import suites
 from agent.contract.words import ConfigError
 from harness.study.keys import Keys
 
@@ -142,7 +143,7 @@ def parse_methods(value: Any) -> dict[str, str]:
 
 def check_task(task: str) -> str:
     """Return the name of a task: of our suites as ours are called, of any other as it may name a folder."""
-    if suite_of(task) in SUITES:
+    if suite_of(task) in suites():
         return validate_task(task)
     try:
         return safe_name(task, "task")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.contract.config import Config, suite_of
+from agent.contract.config import Config
+from agent.contract.known_tasks import suite_of
 from harness.study.gpu_memory import gpu_memory
 from harness.study.other_agent import OtherConfig
 from harness.study.profiles import Profile

@@ -7,7 +7,8 @@ import pytest
 
 from agent.contract import methods as registry
 from agent.contract.config import make_config
-from agent.contract.methods import MethodFileError, describe, methods, scalar_names
+from agent.contract.literals import FileError
+from agent.contract.methods import describe, methods, scalar_names
 from agent.contract.words import ConfigError
 from agent.weighting import base
 from agent.weighting.base import load, together, total_loss, weighted
@@ -110,7 +111,7 @@ def test_every_method_describes_itself_without_being_run():
 def test_a_methods_file_that_lacks_something_is_named_with_what_it_lacks(tmp_path, text, message):
     path = tmp_path / "mine.py"
     path.write_text(text)
-    with pytest.raises(MethodFileError, match=r"mine\.py") as caught:
+    with pytest.raises(FileError, match=r"mine\.py") as caught:
         describe(path)
     assert message in str(caught.value)
 

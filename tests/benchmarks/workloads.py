@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agent.contract.config import Config, make_config, suite_of
+from agent.contract.config import Config, make_config
+from agent.contract.known_tasks import suite_of
 from agent.contract.methods import PAIR
 from agent.run import replay
 from agent.run.pack import joined
