@@ -53,7 +53,7 @@ class OtherConfig(BaseModel):
         """Environment steps of the run, where its settings name them as ours do (`run.steps`) or as `steps`."""
         flat = self.flat()
         found = next((flat[key] for key in STEPS if key in flat), None)
-        return found if isinstance(found, int) and found > 0 else None
+        return int(found) if isinstance(found, (int, float)) and found > 0 and found == int(found) else None
 
 
 def parse_config(data: Mapping[str, Any]) -> OtherConfig:
@@ -79,7 +79,7 @@ class OtherAgent:
     @property
     def outside(self) -> list[str]:
         """The files of the command that lie outside the code."""
-        return [word for word in self.train[: 1 + (self.train[0] == PYTHON)] if os.path.isabs(word)]
+        return [word for word in self.train if os.path.isabs(word) and os.path.isfile(word)]
 
 
 def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
