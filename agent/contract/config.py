@@ -6,6 +6,7 @@ import difflib
 import functools
 import hashlib
 import json
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -25,6 +26,7 @@ from agent.contract.words import ConfigError, nearest
 
 __all__ = ["Config", "ConfigError"]
 
+NESTED = re.compile(r"(?:[\[{][\s\w:,-]{0,9}){50}")
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 PRESETS = CONFIGS / "presets.yaml"
 
@@ -55,6 +57,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from error
+    if NESTED.search(text):
+        raise ConfigError(f"{path}: malformed YAML (brackets are nested deeper than anything that is read here)")
     try:
         data: Any = _yaml().load(text)
     except MarkedYAMLError as error:

@@ -18,6 +18,10 @@ MAX_SEEDS = 10_000
 class ConfigError(ValueError):
     """The user's input is wrong; the message is one line that says what is allowed."""
 
+    def __init__(self, message: str) -> None:
+        """Keep the message on its line, whatever of the input it repeats."""
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
+
 
 def close(name: str, allowed: Iterable[str]) -> list[str]:
     """Return the one or two allowed names that are nearest, [] where none is near; a suite's prefix may be left out."""

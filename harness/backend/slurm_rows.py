@@ -37,6 +37,9 @@ WORDS = {  # Slurm's words for a job's state, where it is by them, and what Slur
     "REVOKED": (Phase.ENDED, Reason.CANCELLED),
 }
 RUNNING = (Phase.RUNNING, None)
+LARGEST_ARRAY = 100_000  # Slurm's own limit is 4 000 001, its default 1001
+INDICES = r"[0-9]{1,8}(?:-[0-9]{1,8}(?::[0-9]{1,8})?)?"
+ARRAY = re.compile(rf"(\d+)_\[({INDICES}(?:,{INDICES})*)(?:%\d+)?\]")
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def read_squeue(text: str) -> list[QueueRow]:
         if len(cells) < len(names) or not cells[0][:1].isdigit():
             continue
         row = dict(zip(names, cells, strict=False))
-        status = int(row["exit_code"]) if row["exit_code"].isdigit() else None  # the wait status, as it is
+        status = _number(row["exit_code"])  # the wait status, as it is
         phase, cause = WORDS.get(_state(row), RUNNING)
         rows.append(
             QueueRow(
@@ -90,7 +93,7 @@ def read_squeue(text: str) -> list[QueueRow]:
                 reason="" if row["Reason"] == "None" else row["Reason"],
                 submit=read_time(row["SubmitTime"]),
                 exit=None if status is None else Exit(status >> 8, status & 127),
-                restarts=int(row["RestartCnt"]) if row["RestartCnt"].isdigit() else 0,
+                restarts=_number(row["RestartCnt"]) or 0,
             )
         )
     return rows
@@ -126,7 +129,7 @@ def _life(row: dict[str, str]) -> Life:
         exit=read_exit(row.get("ExitCode", "")),
         start=read_time(row.get("Start", "")),
         end=read_time(row.get("End", "")),
-        elapsed_s=int(elapsed) if elapsed.isdigit() else 0,
+        elapsed_s=_number(elapsed) or 0,
         nodes="" if nodes == "None assigned" else nodes,
     )
 
@@ -141,18 +144,25 @@ def read_time(text: str) -> float | None:
 
 def read_exit(text: str) -> Exit | None:
     """Return `code:signal` of sacct and scontrol, None where there is none."""
-    match = re.fullmatch(r"(\d+):(\d+)", text)
+    match = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9})", text)
     return Exit(int(match[1]), int(match[2])) if match else None
 
 
+def _number(text: str) -> int | None:
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+
+
 def expand_ids(text: str) -> list[str]:
-    """Return the single ids of `7`, `7_3` or `7_[0-2,5%4]`."""
-    match = re.fullmatch(r"(\d+)_\[([\d,:-]+)(?:%\d+)?\]", text)
+    """Return the single ids of `7`, `7_3` or `7_[0-2,5%4]`; what is no array that Slurm could have is left as it is."""
+    match = ARRAY.fullmatch(text)
     if match is None:
         return [text]
     ids: list[str] = []
     for part in match[2].split(","):
         bounds, _, stride = part.partition(":")
         first, _, last = bounds.partition("-")
-        ids += [f"{match[1]}_{i}" for i in range(int(first), int(last or first) + 1, int(stride or 1))]
+        steps = range(int(first), int(last or first) + 1, max(int(stride or 1), 1))
+        if len(ids) + len(steps) > LARGEST_ARRAY:
+            return [text]
+        ids += [f"{match[1]}_{i}" for i in steps]
     return ids

@@ -188,6 +188,9 @@ def build(name: str, data: Mapping[str, Any], overrides: Mapping[str, Any]) -> P
     for key in merged:
         if key not in Profile.model_fields or key == "name":
             raise ConfigError(nearest(key, [field for field in Profile.model_fields if field != "name"], "key"))
+    for key in ("env", "slurm"):
+        if not isinstance(merged.get(key) or {}, dict):
+            raise ConfigError(f"{key}: {merged[key]!r} is refused: a mapping of names to values is expected")
     for variable in cast("Mapping[str, Any]", merged.get("env") or {}):
         if variable in PLANNED:
             prefix = "cluster." if f"env.{variable}" in overrides else ""

@@ -252,3 +252,10 @@ def test_cancelling_what_has_ended_is_no_error(bin_folder: Path) -> None:
     program(bin_folder, "scancel", "echo 'scancel: error: Kill job error on job id 9: Access denied' >&2; exit 1")
     with pytest.raises(slurm_call.SlurmError, match="Access denied"):
         slurm_ask.cancel(["9"])
+
+
+@pytest.mark.parametrize(
+    "text", ["28_[0-99999999]", "28_[0-5:0]", "28_[-]", "28_[5-]", "28_[" + "9" * 50 + "]", "28_[0,1-4000000]"]
+)
+def test_a_range_that_no_array_has_is_left_as_it_is_at_once(text: str) -> None:
+    assert expand_ids(text) in ([text], [f"28_{i}" for i in range(6)])

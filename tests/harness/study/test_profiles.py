@@ -37,6 +37,8 @@ def test_overrides_are_typed_and_options_pass_through() -> None:
     [
         ({"partiton": "gpu"}, {}, "unknown key 'partiton'; did you mean 'partition'"),
         ({"cpus": "many"}, {}, "cpus: 'many' is refused"),
+        ({"slurm": "--nice"}, {}, "slurm: '--nice' is refused: a mapping"),
+        ({"env": ["A=1"]}, {}, r"env: \['A=1'\] is refused: a mapping"),
         ({"gpus": -1}, {}, "gpus: -1 is refused"),
         ({}, {"mem_bg": "3"}, "cluster.mem_bg: unknown key 'mem_bg'; did you mean 'mem_gb'"),
         ({}, {"walltime_min": "long"}, "cluster.walltime_min: 'long' is refused"),
