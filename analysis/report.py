@@ -15,8 +15,9 @@ from agent.contract.terminal import print_anywhere
 from agent.contract.words import ConfigError, typed_path
 from analysis.data import load, scores
 from analysis.data.last import parse_last
-from analysis.findings import added, guard, results, tidy
-from analysis.findings.material import Material, gather
+from analysis.findings import added, guard, tidy
+from analysis.findings.inputs import Inputs, gather
+from analysis.findings.results import Results, Settings, compute
 from analysis.options import HELP, Options, parse
 from analysis.output import comparison_tables, folder
 from analysis.output.table import Table
@@ -47,9 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: Options) -> int:
     last, last_frames = parse_last(options.settings.get("last", "1"))
-    settings = results.Settings(
+    settings = Settings(
         options.reference,
-        options.whole("reps", results.Settings.reps, 100),
+        options.whole("reps", Settings.reps, 100),
         seed=options.whole("bootstrap_seed", 0, 0),
         last=last,
         last_frames=last_frames,
@@ -57,78 +58,76 @@ def _run(options: Options) -> int:
     )
     out = typed_path("out", options.settings.get("out", "report"))
     folder.check_out(out)
-    material = gather(options)
-    blocking = [f for f in material.findings if f.blocking]
+    inputs = gather(options)
+    blocking = [f for f in inputs.findings if f.blocking]
     withheld = ""
     if blocking and "force" not in options.flags:
         withheld = (
             "; ".join(f.text for f in blocking)
             + ". Mend it, compare what is paired (--paired), or show them all the same (--force)."
         )
-    found = results.compute(material.scores, replace(settings, given=material.references), withheld)
+    results = compute(inputs.scores, replace(settings, given=inputs.references), withheld)
     if withheld:
-        found.without_means(_mixed(material))
-    material.findings += [guard.Finding("remark", text) for text in found.remarks]
+        results.without_means(_mixed(inputs))
+    inputs.findings += [guard.Finding("remark", text) for text in results.remarks]
     literature = scores.literature() if "literature" in options.flags else []
-    made = comparison_tables.of_results(found, literature)
-    mark = ("NOT COMPARABLE" if withheld else "FORCED") if blocking else ""
+    tables = comparison_tables.of_results(results, literature)
+    caution = ("NOT COMPARABLE" if withheld else "FORCED") if blocking else ""
     if blocking:
-        why = f"{mark}: {'; '.join(f.text for f in blocking)}."
-        made = [replace(table, title=f"{mark}: {table.title}", notes=[why, *table.notes]) for table in made]
+        why = f"{caution}: {'; '.join(f.text for f in blocking)}."
+        tables = [replace(table, title=f"{caution}: {table.title}", notes=[why, *table.notes]) for table in tables]
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.absolute().parent))
     try:
-        write_report(temporary, out, material, found, made, options.flags, mark)
+        write_report(temporary, out, inputs, results, tables, options.flags, caution)
         folder.replace(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    _say(options, material, found, made, out, blocking)
+    _say(options, inputs, results, tables, out, blocking)
     return FAILED if withheld else DONE
 
 
-def _mixed(material: Material) -> set[tuple[str, str]]:
+def _mixed(inputs: Inputs) -> set[tuple[str, str]]:
     """Return (method, task) wherever the runs have no mean in common."""
-    compared = {id(run) for run in material.scores}
-    own = [run for run in material.selected if id(run.scores) in compared]
-    return added.mixed(material.scores) | (guard.mixed(material.study, own) if material.study else set())
+    compared = {id(run) for run in inputs.scores}
+    own = [run for run in inputs.selected if id(run.scores) in compared]
+    return added.mixed(inputs.scores) | (guard.mixed(inputs.study, own) if inputs.study else set())
 
 
 def _say(
     options: Options,
-    material: Material,
-    found: results.Results,
-    made: Sequence[Table],
+    inputs: Inputs,
+    results: Results,
+    tables: Sequence[Table],
     out: Path,
     blocking: Sequence[guard.Finding],
 ) -> None:
     if "json" in options.flags:
-        print(json.dumps(as_json(material, found, out), indent=1, allow_nan=False))
+        print(json.dumps(as_json(inputs, results, out), indent=1, allow_nan=False))
     else:
-        shown = [t for t in made if t.name.startswith(("aggregates", "comparisons"))]
-        print("\n\n".join(t.plain() for t in shown or made))
+        shown = [t for t in tables if t.name.startswith(("aggregates", "comparisons"))]
+        print("\n\n".join(t.plain() for t in shown or tables))
         print(f"\n{out / 'index.html'}")
-    for finding in material.findings:
-        level = ("refused" if found.withheld else "forced") if finding.blocking else "note"
+    for finding in inputs.findings:
+        level = ("refused" if results.withheld else "forced") if finding.blocking else "note"
         print(f"{level}: {finding.text}" + "".join(f"\n  {d}" for d in finding.details[:6]), file=sys.stderr)
         if finding.command:
             print(f"  next: {finding.command}", file=sys.stderr)
-    if material.problems:
-        print(
-            f"note: {len(material.problems)} damaged or odd places, listed in {out / 'problems.csv'}", file=sys.stderr
-        )
-    if blocking and found.withheld:
+    if inputs.problems:
+        print(f"note: {len(inputs.problems)} damaged or odd places, listed in {out / 'problems.csv'}", file=sys.stderr)
+    if blocking and results.withheld:
         print("no aggregates: --paired compares what is paired, --force shows them all the same", file=sys.stderr)
 
 
-def as_json(material: Material, found: results.Results, out: Path) -> dict[str, Any]:
+def as_json(inputs: Inputs, results: Results, out: Path) -> dict[str, Any]:
     """Return the numbers of the report as plain values."""
     return {
         "report": str(out),
-        "study": material.name,
-        "command": material.command,
-        "added_files": material.files,
-        "methods": found.methods,
-        "tasks": found.tasks,
-        "withheld": found.withheld,
+        "study": inputs.name,
+        "command": inputs.command,
+        "added_files": inputs.files,
+        "methods": results.methods,
+        "tasks": results.tasks,
+        "withheld": results.withheld,
         "aggregates": [
             {
                 "scale": g.scale.name,
@@ -141,16 +140,16 @@ def as_json(material: Material, found: results.Results, out: Path) -> dict[str, 
                 "n_tasks": i.n_tasks,
                 "frames": g.frames[1],
             }
-            for g in found.groups
+            for g in results.groups
             for m, a in g.aggregates.items()
             for name, i in a.items()
         ],
-        "comparisons": tidy.records(tidy.comparisons(found)),
+        "comparisons": tidy.records(tidy.comparisons(results)),
         "findings": [
-            {"kind": f.kind, "text": f.text, "blocking": f.blocking, "command": f.command} for f in material.findings
+            {"kind": f.kind, "text": f.text, "blocking": f.blocking, "command": f.command} for f in inputs.findings
         ],
-        "problems": [{"path": p.path, "reason": p.reason} for p in material.problems],
-        "states": {state: sum(r.state == state for r in material.selected) for state in load.STATES},
+        "problems": [{"path": p.path, "reason": p.reason} for p in inputs.problems],
+        "states": {state: sum(r.state == state for r in inputs.selected) for state in load.STATES},
     }
 
 

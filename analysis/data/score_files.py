@@ -8,7 +8,7 @@ all runs of a file have their scores at the same frames, they are evaluations or
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -20,8 +20,6 @@ from agent.contract.words import ConfigError, typed_path
 from analysis.data import scores
 from analysis.data.scores import TRAINING_WINDOW, RunScores, read_text
 from analysis.data.values import MAX_FRAMES, is_finite
-
-Curve = Mapping[int, float]
 
 
 def split_name(text: str) -> tuple[str, Path]:

@@ -35,7 +35,7 @@ class Cell:
 
 
 @dataclass
-class Group:
+class TaskGroup:
     """Tasks that share a scale, with everything that can be said across them."""
 
     scale: Scale
@@ -71,7 +71,7 @@ class Results:
     tasks: list[str]
     runs: list[RunScores]
     cells: dict[tuple[str, str], Cell]
-    groups: list[Group]
+    groups: list[TaskGroup]
     units: dict[str, str]
     references: Mapping[str, Reference]
     withheld: str = ""
@@ -162,7 +162,7 @@ def _group(
     methods: Sequence[str],
     finals: Mapping[tuple[str, str], list[float]],
     table: Mapping[str, Reference],
-) -> Group | None:
+) -> TaskGroup | None:
     """Return the group of the tasks on which every method with any finished run has one; None without such tasks."""
     present = [m for m in methods if any((m, t) in finals for t in tasks)]
     shared = [t for t in tasks if all((m, t) in finals for m in present)]
@@ -170,7 +170,7 @@ def _group(
         return None
     # Sorted, so that a number does not depend on which seed had which score.
     scores = {m: [np.sort(_scaled(finals[m, t], scale, table.get(t))) for t in shared] for m in present}
-    return Group(scale, shared, present, scores)
+    return TaskGroup(scale, shared, present, scores)
 
 
 def _remarks(
@@ -205,7 +205,7 @@ def _scaled(scores: ArrayLike, scale: Scale, reference: Reference | None) -> Flo
     return reference.normalise(scores) if scale.referenced and reference else np.asarray(scores, np.float64)
 
 
-def _fill(group: Group, s: Settings) -> None:
+def _fill(group: TaskGroup, s: Settings) -> None:
     means = {m: np.array([exact_mean(scores) for scores in group.scores[m]]) for m in group.methods}
     magnitude = group.magnitudes()
     if group.scale.averaged:
@@ -231,13 +231,13 @@ def _possible(i: Interval, low: float, high: float) -> Interval:
     return i if i.low is None or i.high is None else replace(i, low=max(low, i.low), high=min(high, i.high))
 
 
-def profile_thresholds(group: Group) -> Floats:
+def profile_thresholds(group: TaskGroup) -> Floats:
     """Return 201 thresholds from 0 to where 2.5% of the best method's runs remain, at least 1."""
     top = max(float(np.quantile(np.concatenate(scores), 0.975)) for scores in group.scores.values())
     return np.linspace(0.0, min(max(1.0, math.ceil(top * 2) / 2), group.scale.high), 201)
 
 
-def _add_curves(group: Group, runs: Sequence[RunScores], s: Settings, table: Mapping[str, Reference]) -> list[str]:
+def _add_curves(group: TaskGroup, runs: Sequence[RunScores], s: Settings, table: Mapping[str, Reference]) -> list[str]:
     """Add each method's curves; return the methods without any, as no frame has evaluations of all tasks."""
     lacking: list[str] = []
     if not group.scale.averaged:
@@ -259,7 +259,7 @@ def _add_curves(group: Group, runs: Sequence[RunScores], s: Settings, table: Map
 
 
 def _areas(
-    group: Group, runs: Sequence[RunScores], s: Settings, table: Mapping[str, Reference]
+    group: TaskGroup, runs: Sequence[RunScores], s: Settings, table: Mapping[str, Reference]
 ) -> dict[str, dict[str, Interval]]:
     """Return the statistics of the area under finished runs' curves per method whose runs all have two evaluations."""
     found: dict[str, dict[str, Interval]] = {}

@@ -19,7 +19,7 @@ import pandas as pd
 
 from analysis.data.load import LoadedRun, Problem
 from analysis.data.scores import RunScores
-from analysis.findings.results import Comparison, Group, Results
+from analysis.findings.results import Comparison, Results, TaskGroup
 
 RUN = ["method", "task", "seed"]
 
@@ -89,7 +89,7 @@ def comparisons(results: Results) -> pd.DataFrame:
     return _frame(rows, columns, ("estimate", "low", "high"))
 
 
-def _comparison_rows(group: Group, c: Comparison) -> list[list[Any]]:
+def _comparison_rows(group: TaskGroup, c: Comparison) -> list[list[Any]]:
     whole = c.improvement.overall
     intervals = {"probability_of_improvement": whole, **{f"difference_{n}": i for n, i in c.differences.items()}}
     single = {

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from analysis.data.scores import Literature, label
 from analysis.data.values import count
-from analysis.findings.results import Comparison, Group, Results
+from analysis.findings.results import Comparison, Results, TaskGroup
 from analysis.findings.scales import HUMAN
 from analysis.output import tables
 from analysis.output.table import Entry, Table
@@ -31,7 +31,7 @@ def of_results(results: Results, literature: Sequence[Literature] = ()) -> list[
     return [*found, tables.per_task(results, columns)]
 
 
-def of_group(results: Results, group: Group) -> list[Table]:
+def of_group(results: Results, group: TaskGroup) -> list[Table]:
     """Return the tables that the group has numbers for."""
     found: list[Table] = []
     if group.comparisons:
@@ -58,7 +58,7 @@ def _entry(value: float, digits: int = 3) -> Entry:
     return Entry(DASH) if math.isnan(value) else Entry(fixed(value, digits), value)
 
 
-def tests(group: Group) -> Table:
+def tests(group: TaskGroup) -> Table:
     """Return each task's difference, effect sizes and tests."""
     several = len(group.comparisons) > 1
     columns = [*(["Comparison"] if several else []), "Task", "n", "Difference", "Hedges’ g", "P(X > Y)"]
@@ -84,7 +84,7 @@ def _test_row(t: TaskTest) -> list[Entry]:
     ]  # fmt: skip
 
 
-def _test_notes(group: Group) -> list[str]:
+def _test_notes(group: TaskGroup) -> list[str]:
     notes = [
         "Difference: of means, with Welch's 95% interval. Hedges’ g: the difference in pooled standard deviations, "
         "corrected for few runs. Permutation: exact two-sided test of the difference of means; – where 0.05 cannot be "
@@ -106,7 +106,7 @@ def _test_notes(group: Group) -> list[str]:
     return notes
 
 
-def leave_one_out(group: Group) -> Table:
+def leave_one_out(group: TaskGroup) -> Table:
     """Return the first comparison without each task."""
     c = group.comparisons[0]
     names = list(c.without[0].values)
@@ -132,7 +132,7 @@ def influence_text(c: Comparison) -> str:
     return f"Farthest moved by one task: {'; '.join(parts)}."
 
 
-def seeds(results: Results, group: Group) -> Table:
+def seeds(results: Results, group: TaskGroup) -> Table:
     """Return what difference this design can detect, and how many seeds the observed one would take."""
     columns = ["Comparison", "Quantity", "Observed", "Standard error", "Seeds", "Smallest detectable", "Seeds needed"]
     rows = [
@@ -155,7 +155,7 @@ def seeds(results: Results, group: Group) -> Table:
     return Table(f"seeds_{group.scale}", "What so many seeds can tell", columns, rows, notes)
 
 
-def ranking(group: Group) -> Table:
+def ranking(group: TaskGroup) -> Table:
     """Return each method's place by each statistic."""
     scores: dict[str, list[float]] = {}
     for metric in map(METRICS.__getitem__, group.scale.subtracted):
@@ -182,7 +182,7 @@ def ranking(group: Group) -> Table:
     return Table(f"ranking_{group.scale}", "Place of each method by statistic", ["Method", *scores], rows, [note])
 
 
-def _wins(group: Group) -> Mapping[str, float] | None:
+def _wins(group: TaskGroup) -> Mapping[str, float] | None:
     """Return each method's P(X > Y) averaged over all others, None where not all pairs were compared."""
     n = len(group.methods)
     if len(group.comparisons) < n * (n - 1) // 2:
@@ -194,7 +194,7 @@ def _wins(group: Group) -> Mapping[str, float] | None:
     return found
 
 
-def areas(group: Group) -> Table:
+def areas(group: TaskGroup) -> Table:
     """Return the statistics of the area under the learning curves."""
     names = group.scale.subtracted
     rows: list[list[Entry]] = []

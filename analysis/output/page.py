@@ -12,7 +12,7 @@ from analysis.data.load import LoadedRun, Problem
 from analysis.data.scores import label
 from analysis.data.values import count
 from analysis.findings.guard import Finding
-from analysis.findings.results import Group, Results, order_methods, order_tasks
+from analysis.findings.results import Results, TaskGroup, order_methods, order_tasks
 from analysis.output.html import HERE, fill
 from analysis.output.table import Table
 from analysis.output.tables import fixed, frames_text, interval_text, task_label
@@ -94,7 +94,7 @@ def render(report: Contents) -> str:
     return fill("page.html.j2", values)
 
 
-def _named(names: Sequence[str], group: Group) -> list[str]:
+def _named(names: Sequence[str], group: TaskGroup) -> list[str]:
     return [f"{name}_{group.scale}" for name in names]
 
 
@@ -115,7 +115,7 @@ def _sections(report: Contents) -> dict[str, str]:
     return {anchor: title for anchor, (title, is_shown) in shown.items() if is_shown}
 
 
-def _cards(group: Group) -> list[Card]:
+def _cards(group: TaskGroup) -> list[Card]:
     cards = [_method_card(group, method) for method in group.aggregates]
     if group.scale.averaged and group.comparisons:
         first = group.comparisons[0]
@@ -125,7 +125,7 @@ def _cards(group: Group) -> list[Card]:
     return cards
 
 
-def _method_card(group: Group, method: str) -> Card:
+def _method_card(group: TaskGroup, method: str) -> Card:
     found = group.aggregates[method]
     headline, i = METRICS[group.scale.headline], found[group.scale.headline]
     others = [f"{m.label} {fixed(found[m.name].estimate, m.digits)}" for m in group.scale.metrics if m != headline]

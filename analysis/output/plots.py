@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from analysis.data.load import LoadedRun
 from analysis.data.scores import label
 from analysis.data.values import count
-from analysis.findings.results import Group, Results
+from analysis.findings.results import Results, TaskGroup
 from analysis.findings.scales import SUCCESS
 from analysis.output.figure import (
     INK,
@@ -51,13 +51,13 @@ def all_plots(results: Results, runs: Sequence[LoadedRun] = ()) -> list[Plot]:
         return [plot for plot in found if plot is not None]
 
 
-def _n(group: Group) -> str:
+def _n(group: TaskGroup) -> str:
     runs = sorted({sum(map(len, scores)) for scores in group.scores.values()})
     noun = "run" if runs == [1] else "runs"
     return f"{count(len(group.tasks), 'task')}, {' or '.join(map(str, runs))} {noun} per method"
 
 
-def interval_plot(group: Group, look: dict[str, Look]) -> Plot | None:
+def interval_plot(group: TaskGroup, look: dict[str, Look]) -> Plot | None:
     """Return one panel per aggregate, a point and an interval per method."""
     if not group.aggregates:
         return None
@@ -83,7 +83,7 @@ def interval_plot(group: Group, look: dict[str, Look]) -> Plot | None:
     return Plot(f"aggregates_{group.scale}", "Aggregates with 95% intervals", caption, figure)
 
 
-def improvement_plot(group: Group) -> Plot | None:
+def improvement_plot(group: TaskGroup) -> Plot | None:
     """Return the probability of improvement of each compared pair with its interval."""
     if not group.comparisons or not group.scale.averaged:
         return None
@@ -103,7 +103,7 @@ def improvement_plot(group: Group) -> Plot | None:
     return Plot(f"improvement_{group.scale}", title, caption + " Dashed: no difference.", figure)
 
 
-def curve_plot(group: Group, look: dict[str, Look], results: Results) -> Plot | None:
+def curve_plot(group: TaskGroup, look: dict[str, Look], results: Results) -> Plot | None:
     """Return each statistic over frames with bands."""
     if not group.curves:
         return None
@@ -132,7 +132,7 @@ def curve_plot(group: Group, look: dict[str, Look], results: Results) -> Plot | 
     return Plot(f"learning_{group.scale}", f"Learning curves over {_n(group)}", caption, figure)
 
 
-def profile_plot(group: Group, look: dict[str, Look]) -> Plot | None:
+def profile_plot(group: TaskGroup, look: dict[str, Look]) -> Plot | None:
     """Return the share of runs above each score, with bands."""
     if not group.profiles:
         return None
@@ -151,7 +151,7 @@ def profile_plot(group: Group, look: dict[str, Look]) -> Plot | None:
     return Plot(f"profile_{group.scale}", "Performance profiles", caption, figure)
 
 
-def gains_plot(group: Group, look: dict[str, Look]) -> Plot | None:
+def gains_plot(group: TaskGroup, look: dict[str, Look]) -> Plot | None:
     """Return per task how far the first method's mean lies above the second's, sorted."""
     if not group.scale.averaged or not group.comparisons:
         return None

@@ -9,7 +9,7 @@ from analysis.data.benchmarks import Reference, at_frames, benchmark_of, benchma
 from analysis.data.last import last_text
 from analysis.data.scores import Literature, label
 from analysis.data.values import count
-from analysis.findings.results import Cell, Comparison, Group, Results
+from analysis.findings.results import Cell, Comparison, Results, TaskGroup
 from analysis.output.table import Entry, Table
 from analysis.stats.intervals import basis
 from analysis.stats.metrics import METRICS, Metric
@@ -119,7 +119,7 @@ def _per_task_notes(results: Results, literature: bool) -> list[str]:
     return notes
 
 
-def aggregates(results: Results, group: Group, literature: Sequence[Literature] = ()) -> Table:
+def aggregates(results: Results, group: TaskGroup, literature: Sequence[Literature] = ()) -> Table:
     """Return the aggregates with intervals per method, the best of each column in bold."""
     metrics = group.scale.metrics
     columns = ["Method", *(m.label for m in metrics), "Runs", "Tasks"]
@@ -161,7 +161,7 @@ def _best(estimates: Sequence[float], metric: Metric) -> float:
 
 
 def _literature_row(
-    entry: Literature, group: Group, metrics: Sequence[Metric], table: Mapping[str, Reference]
+    entry: Literature, group: TaskGroup, metrics: Sequence[Metric], table: Mapping[str, Reference]
 ) -> list[Entry]:
     missing = [t for t in group.tasks if t not in entry.means]
     row = [Entry(entry.method.label, entry.method.label)]
@@ -177,7 +177,7 @@ def _literature_row(
     return [*row, Entry(n_runs), Entry(str(len(group.tasks) - len(missing)))]
 
 
-def _aggregate_notes(results: Results, group: Group) -> list[str]:
+def _aggregate_notes(results: Results, group: TaskGroup) -> list[str]:
     s = results.settings
     notes: list[str] = []
     shown = [(n, i) for found in group.aggregates.values() for n, i in found.items()]
@@ -191,7 +191,7 @@ def _aggregate_notes(results: Results, group: Group) -> list[str]:
     return [*notes, *_benchmark_notes(group)]
 
 
-def _benchmark_notes(group: Group) -> list[str]:
+def _benchmark_notes(group: TaskGroup) -> list[str]:
     """Return how the tasks and frames are not those of the benchmark that the tasks are of."""
     found = benchmark_of(group.tasks, group.frames)
     if found is None or (len(group.tasks) == len(found.tasks) and at_frames(found, group.frames)):
@@ -203,7 +203,7 @@ def _benchmark_notes(group: Group) -> list[str]:
     ]
 
 
-def reference_notes(results: Results, group: Group) -> list[str]:
+def reference_notes(results: Results, group: TaskGroup) -> list[str]:
     """Return the lines under a table of normalised scores that say which references were used."""
     used = [results.references[task] for task in group.tasks]
     known = {b.file: b for b in benchmarks().values()}
@@ -216,7 +216,7 @@ def reference_notes(results: Results, group: Group) -> list[str]:
     ]
 
 
-def comparisons(results: Results, group: Group) -> Table:
+def comparisons(results: Results, group: TaskGroup) -> Table:
     """Return each pair's probability of improvement, differences of aggregates, wins and the paired test."""
     names = list(group.comparisons[0].differences) if group.comparisons else []
     holm = ["Holm p"] if len(group.comparisons) > 1 else []

@@ -20,6 +20,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from analysis.data.benchmarks import Reference
 from analysis.data.load import LoadedRun
 from analysis.data.scores import label
+from analysis.data.training import Series
 from analysis.data.values import count
 from analysis.findings import tidy
 from analysis.findings.results import Results, bin_episodes, order_methods, order_tasks
@@ -143,11 +144,10 @@ def _as_far_as_most(frame: Frame) -> Frame:
     return longest[longest.groupby(["method", "frames"], observed=True).seed.transform("size") == runs]
 
 
-Curve = tuple[Floats, Floats]  # frames, values
 POINTS = 30
 
 
-def together(curves: Sequence[Curve]) -> tuple[Floats, Floats]:
+def together(curves: Sequence[Series]) -> tuple[Floats, Floats]:
     """Return common frames, and each curve's values there [curves, frames] by interpolation.
 
     They lie where every curve has begun and none has ended; there are none where that is nowhere.
@@ -157,7 +157,7 @@ def together(curves: Sequence[Curve]) -> tuple[Floats, Floats]:
     return frames, np.array([np.interp(frames, *curve) for curve in curves])
 
 
-def _draw_runs(axes: Axes, curves: Sequence[Curve], color: str, dash: Any) -> None:
+def _draw_runs(axes: Axes, curves: Sequence[Series], color: str, dash: Any) -> None:
     """Draw the mean of a task's runs, with a band from the lowest to the highest."""
     if curves:
         frames, values = together(curves)

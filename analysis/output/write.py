@@ -18,8 +18,9 @@ from analysis.data.benchmarks import Benchmark, benchmarks
 from analysis.data.last import last_text
 from analysis.data.load import LoadedRun
 from analysis.data.values import count
-from analysis.findings import results, tidy, trace
-from analysis.findings.material import Material
+from analysis.findings import tidy, trace
+from analysis.findings.inputs import Inputs
+from analysis.findings.results import Results
 from analysis.output.folder import write_marker
 from analysis.output.page import FIGURE_FORMATS, Contents, render
 from analysis.output.table import Table
@@ -34,36 +35,36 @@ PACKAGES = ("numpy", "pandas", "matplotlib", "seaborn")
 def write_report(
     folder: Path,
     out: Path,
-    material: Material,
-    found: results.Results,
-    made: Sequence[Table],
+    inputs: Inputs,
+    results: Results,
+    tables: Sequence[Table],
     flags: AbstractSet[str],
-    mark: str = "",
+    caution: str = "",
 ) -> None:
     """Write every file of the report; `out` is where the folder will lie, for the links into run folders.
 
-    `mark` heads every figure where what is compared may not be.
+    `caution` heads every figure where what is compared may not be.
     """
-    drawn = [] if "no-figures" in flags else _draw(found, [run for run in material.selected if run.state != "damaged"])
-    if mark:
-        drawn = [replace(plot, title=f"{mark}: {plot.title}") for plot in drawn]
-    title, lead = _headings(material, found)
+    drawn = [] if "no-figures" in flags else _draw(results, [run for run in inputs.selected if run.state != "damaged"])
+    if caution:
+        drawn = [replace(plot, title=f"{caution}: {plot.title}") for plot in drawn]
+    title, lead = _headings(inputs, results)
     contents = Contents(
         title,
         lead,
-        found,
-        made,
+        results,
+        tables,
         drawn,
-        material.findings,
-        material.problems,
-        material.selected,
-        _provenance(material, found),
+        inputs.findings,
+        inputs.problems,
+        inputs.selected,
+        _provenance(inputs, results),
         out.absolute(),
         "force" in flags,
     )
     for name in ("tables", "figures"):
         (folder / name).mkdir()
-    for name, text in {**_texts(contents), "coverage.csv": _coverage(material)}.items():
+    for name, text in {**_texts(contents), "coverage.csv": _coverage(inputs)}.items():
         (folder / name).write_text(text, encoding="utf-8")
     for plot in drawn:
         for kind in FIGURE_FORMATS:
@@ -71,23 +72,23 @@ def write_report(
     write_marker(folder, title, dict(contents.provenance))
 
 
-def _draw(found: results.Results, runs: Sequence[LoadedRun]) -> list["Plot"]:
+def _draw(results: Results, runs: Sequence[LoadedRun]) -> list["Plot"]:
     from analysis.output import plots  # here, since Matplotlib and seaborn take seconds to import
 
-    return plots.all_plots(found, runs)
+    return plots.all_plots(results, runs)
 
 
-def _texts(c: Contents) -> dict[str, str]:
+def _texts(report: Contents) -> dict[str, str]:
     """Return the text of every file but the figures, by its name."""
     texts = {
-        "index.html": render(c),
-        "report.md": _markdown(c),
-        "aggregates.csv": tidy.csv_text(tidy.aggregates(c.results)),
-        "per_task.csv": tidy.csv_text(tidy.per_task(c.results)),
-        "comparisons.csv": tidy.csv_text(tidy.comparisons(c.results)),
-        "problems.csv": tidy.csv_text(tidy.problems(c.problems)),
+        "index.html": render(report),
+        "report.md": _markdown(report),
+        "aggregates.csv": tidy.csv_text(tidy.aggregates(report.results)),
+        "per_task.csv": tidy.csv_text(tidy.per_task(report.results)),
+        "comparisons.csv": tidy.csv_text(tidy.comparisons(report.results)),
+        "problems.csv": tidy.csv_text(tidy.problems(report.problems)),
     }
-    for table in c.tables:
+    for table in report.tables:
         texts[f"tables/{table.name}.md"] = table.markdown()
         texts[f"tables/{table.name}.tex"] = table.latex()
         texts[f"tables/{table.name}.csv"] = table.csv()
@@ -95,72 +96,77 @@ def _texts(c: Contents) -> dict[str, str]:
     return texts
 
 
-def _coverage(material: Material) -> str:
+def _coverage(inputs: Inputs) -> str:
     """Return coverage.csv: every run of the study, those besides that the selection leaves out."""
-    if material.study is None:
+    if inputs.study is None:
         return tidy.csv_text(tidy.coverage([]))
-    left_out = trace.left_out(material.study, material.selected, material.scores)
-    return tidy.csv_text(tidy.coverage(material.study.runs, left_out))
+    left_out = trace.left_out(inputs.study, inputs.selected, inputs.scores)
+    return tidy.csv_text(tidy.coverage(inputs.study.runs, left_out))
 
 
-def _headings(material: Material, found: results.Results) -> tuple[str, str]:
-    of_tasks = f"{count(len(found.methods), 'method')} on {count(len(found.tasks), 'task')}"
-    if material.study is None:
+def _headings(inputs: Inputs, results: Results) -> tuple[str, str]:
+    of_tasks = f"{count(len(results.methods), 'method')} on {count(len(results.tasks), 'task')}"
+    if inputs.study is None:
         title = f"{benchmarks()[scores.BENCHMARK].title}: published results"
-        lead = f"{of_tasks}, {count(len(found.runs), 'run')} from scores/."
+        lead = f"{of_tasks}, {count(len(results.runs), 'run')} from scores/."
         return title, lead
-    done = sum(r.state == "done" for r in material.selected)
-    selected, whole = len(material.selected), len(material.study.runs)
+    done = sum(r.state == "done" for r in inputs.selected)
+    selected, whole = len(inputs.selected), len(inputs.study.runs)
     runs = count(selected, "run") if selected == whole else f"{selected} selected runs (of {whole} of the study)"
     lead = f"{done} of {runs} finished: {of_tasks}."
-    return f"Study {material.name}", lead
+    return f"Study {inputs.name}", lead
 
 
-def _markdown(c: Contents) -> str:
-    parts = [f"# {c.title}", c.lead]
-    if c.results.withheld:
-        parts.append(f"> **No aggregates and comparisons.** {c.results.withheld}")
-    for f in c.findings:
+def _markdown(report: Contents) -> str:
+    parts = [f"# {report.title}", report.lead]
+    if report.results.withheld:
+        parts.append(f"> **No aggregates and comparisons.** {report.results.withheld}")
+    for f in report.findings:
         command = f" `{f.command}`" if f.command else ""
         details = "".join(f"\n> - {d}" for d in f.details[:12])
-        forced = "forced; " if f.blocking and c.forced else ""
+        forced = "forced; " if f.blocking and report.forced else ""
         parts.append(
             f"> **{f.kind.capitalize()}** ({forced}{'blocking' if f.blocking else 'note'}). {f.text}.{command}{details}"
         )
-    parts += [table.markdown() for table in c.tables]
-    parts += [f"## {plot.title}\n\n![{plot.title}](figures/{plot.name}.png)\n\n{plot.caption}" for plot in c.plots]
-    if c.problems:
-        parts.append("## Damaged or odd data\n\n" + "\n".join(f"- `{p.path}`: {p.reason}" for p in c.problems[:500]))
-    parts.append("## Provenance\n\n" + "\n".join(f"- {name}: {text}" for name, text in c.provenance))
+    parts += [table.markdown() for table in report.tables]
+    parts += [f"## {plot.title}\n\n![{plot.title}](figures/{plot.name}.png)\n\n{plot.caption}" for plot in report.plots]
+    if report.problems:
+        parts.append(
+            "## Damaged or odd data\n\n" + "\n".join(f"- `{p.path}`: {p.reason}" for p in report.problems[:500])
+        )
+    parts.append("## Provenance\n\n" + "\n".join(f"- {name}: {text}" for name, text in report.provenance))
     return "\n\n".join(parts) + "\n"
 
 
-def _provenance(material: Material, found: results.Results) -> list[tuple[str, str]]:
-    s = found.settings
+def _provenance(inputs: Inputs, results: Results) -> list[tuple[str, str]]:
+    s = results.settings
     rows = [
-        ("Command", material.command),
+        ("Command", inputs.command),
         (
             "Statistics",
             f"{s.level:.0%} intervals: {s.interval}; {s.reps} bootstrap samples (curves {s.curve_reps}), seed {s.seed}",
         ),
         ("Run score", last_text(s.last, s.last_frames)),
-        *[("References", f"{s.reference} ({digest(b.file)}): {b.words.get('source', b.title)}") for b in _used(found)],
+        *[
+            ("References", f"{s.reference} ({digest(b.file)}): {b.words.get('source', b.title)}")
+            for b in _used(results)
+        ],
         ("Analysed with", f"Python {platform.python_version()}, " + ", ".join(f"{p} {version(p)}" for p in PACKAGES)),
     ]
-    rows += [(f"Added: {path}", f"sha256 {digest}") for path, digest in material.files.items()]
+    rows += [(f"Added: {path}", f"sha256 {digest}") for path, digest in inputs.files.items()]
     known = scores.published_methods()
     rows += [
         (known[m].label, f"{known[m].source}{'. ' + known[m].note if known[m].note else ''}")
-        for m in found.methods
+        for m in results.methods
         if m in known
     ]
-    if material.study is not None:
-        rows += _study_provenance(material)
+    if inputs.study is not None:
+        rows += _study_provenance(inputs)
     return rows
 
 
-def _study_provenance(material: Material) -> list[tuple[str, str]]:
-    runs, plan = material.selected, material.study.plan if material.study else None
+def _study_provenance(inputs: Inputs) -> list[tuple[str, str]]:
+    runs, plan = inputs.selected, inputs.study.plan if inputs.study else None
     rows = [
         ("Code", _counted(r.summary["code"] or "unknown" for r in runs if r.state == "done")),
         ("Devices", _counted(r.summary["device"] or "unknown" for r in runs if r.state == "done")),
@@ -207,9 +213,9 @@ def _counted(values: Iterable[str]) -> str:
     return ", ".join(f"{value} ({count(n, 'run')})" for value, n in Counter(values).most_common()) or "no finished run"
 
 
-def _used(found: results.Results) -> list[Benchmark]:
+def _used(results: Results) -> list[Benchmark]:
     """Return the benchmarks that scores are normalised with."""
-    files = {found.references[task].file for task in found.tasks if task in found.references}
+    files = {results.references[task].file for task in results.tasks if task in results.references}
     return [benchmark for benchmark in benchmarks().values() if benchmark.file in files]
 
 

@@ -12,7 +12,7 @@ from analysis.options import Options
 
 
 @dataclass
-class Material:
+class Inputs:
     """What the report is made of: the study (if any), its selected runs, and every run's scores.
 
     `command` is the line that makes it, `files` the SHA-256 of every added file, `references` what one of them gives.
@@ -29,7 +29,7 @@ class Material:
     references: dict[str, benchmarks.Reference]
 
 
-def gather(options: Options) -> Material:
+def gather(options: Options) -> Inputs:
     """Return the runs that the options select."""
     name = options.settings.get("study") or options.grid_name
     study = _study(options, name) if name else None
@@ -72,7 +72,7 @@ def gather(options: Options) -> Material:
     problems = [p for p in (study.problems if study else []) if p.run is None or p.run in shown] + doubtful
     files = trace.digests([*options.items("extra"), *([path] if path else [])])
     command = trace.command(options.words)
-    return Material(
+    return Inputs(
         name or "published", study, selected, usable, [*left_out, *unknown, *found], problems, command, files,
         benchmarks.spelt_as(given, results.order_tasks([run.task for run in usable])),
     )  # fmt: skip
