@@ -31,9 +31,13 @@ class Slurm(Backend):
             )
 
     def describe(self, profile: Profile, name: str, jobs: int, at_once: int | None) -> str:
-        """Return the options of sbatch."""
+        """Return the options of sbatch, the set-up lines, and the command that a job starts."""
         options = slurm_submit.parameters(profile, name, jobs)
-        return "sbatch: " + " ".join(f"--{k}" if v is True else f"--{k}={v}" for k, v in options.items())
+        words = " ".join(f"--{k}" if v is True else f"--{k}={v}" for k, v in options.items())
+        lines = [f"sbatch: {words}", *(f"set-up: {line}" for line in profile.setup)]
+        return "\n".join(
+            [*lines, f"starts: {slurm_submit.python(profile)} -u -m submitit.core._submit …, in the frozen code"]
+        )
 
     def submit(self, launch: Launch, profile: Profile, lease: Lease) -> None:
         """Submit arrays of jobs."""

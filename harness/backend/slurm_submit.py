@@ -65,12 +65,16 @@ def parameters(profile: Profile, name: str, jobs: int) -> dict[str, Any]:
     return {key: value for key, value in options.items() if value is not None and value is not False}
 
 
+def python(profile: Profile) -> str:
+    """Return how a job's script starts Python."""
+    return f"exec {profile.python or shlex.quote(sys.executable)}"
+
+
 def _executor(launch: Launch, profile: Profile, name: str, jobs: int) -> Any:
     import submitit
 
     folder = launch.folder / "submitit"
-    python = f"exec {profile.python or shlex.quote(sys.executable)}"
-    executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_python=python)
+    executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_python=python(profile))
     options = parameters(profile, name, jobs)
     setup = [*profile.setup, *TELL, f"cd {shlex.quote(launch.data.code)}"]
     setup.append(f"export PYTHONPATH={shlex.quote(launch.data.code)}${{PYTHONPATH:+:$PYTHONPATH}}")

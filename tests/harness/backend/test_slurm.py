@@ -9,8 +9,10 @@ import pytest
 from agent.contract.reasons import Reason
 from harness.backend import slurm_ask, slurm_call
 from harness.backend.base import Answer, Exit, Job, Phase, Ticket
+from harness.backend.slurm import Slurm
 from harness.backend.slurm_ask import merge, query
 from harness.backend.slurm_rows import expand_ids, read_exit, read_sacct, read_squeue, read_time
+from harness.study.profiles import build
 
 RECORDED = Path(__file__).parents[1] / "recorded"
 SUBMITTED = 1795350000.0  # before the first recorded job
@@ -259,3 +261,11 @@ def test_cancelling_what_has_ended_is_no_error(bin_folder: Path) -> None:
 )
 def test_a_range_that_no_array_has_is_left_as_it_is_at_once(text: str) -> None:
     assert expand_ids(text) in ([text], [f"28_{i}" for i in range(6)])
+
+
+def test_a_dry_run_shows_options_set_up_lines_and_the_command_of_a_job() -> None:
+    data = {"partition": "gpu", "setup": ["module load cuda,cudnn"], "python": "apptainer exec --nv image.sif python"}
+    sbatch, setup, starts = Slurm().describe(build("a", data, {}), "hb-x", 3, None).splitlines()
+    assert sbatch.startswith("sbatch: --job-name=hb-x --partition=gpu ") and "--array=0-2%3" in sbatch
+    assert setup == "set-up: module load cuda,cudnn"
+    assert starts.startswith("starts: exec apptainer exec --nv image.sif python -u -m submitit.core._submit")
