@@ -19,7 +19,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "tree"
     for name in ("harness", "configs", "slurm"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("contract", "weighting"):
+    for name in ("contract", "envs", "weighting"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / "agent" / name, folder / "agent" / name, ignore=ignored)
     shutil.copy2(ROOT / "agent" / "__init__.py", folder / "agent" / "__init__.py")
