@@ -12,8 +12,9 @@ from agent.contract.words import ConfigError
 from harness.backend.base import ClusterError, JobRef, Phase
 from harness.backend.registry import backend_of
 from harness.command import Command, Flag, SubmissionError, counted, run
-from harness.state.run_state import RunState, State
+from harness.state.run_state import RunState
 from harness.state.survey import overview
+from harness.state.vocabulary import State
 from harness.study.folder import Launch, follow_up, study_of
 from harness.study.plan import select
 from harness.study.records import CancelRecord

@@ -22,9 +22,9 @@ from harness.command import Command, Flag, counted, run
 from harness.console.table import tell_unknown
 from harness.console.watch import watch_pools
 from harness.state import hours
-from harness.state.diagnose import Retry
 from harness.state.run_state import Overview, to_launch
 from harness.state.survey import overview
+from harness.state.vocabulary import Retry
 from harness.study import frozen_code, packing, profiles
 from harness.study.environments import check_environments
 from harness.study.folder import Launch, Study, follow_up, runs_folder, study_of

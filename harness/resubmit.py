@@ -24,10 +24,11 @@ from harness.command import Command, Flag, counted, run
 from harness.console.table import ends, tell_unknown
 from harness.console.watch import watch_pools
 from harness.state import hours
-from harness.state.diagnose import Diagnosis, Retry
+from harness.state.diagnose import Diagnosis
 from harness.state.mend import mend
-from harness.state.run_state import RunState, State, chosen_states, filter_states
+from harness.state.run_state import RunState, chosen_states, filter_states
 from harness.state.survey import overview
+from harness.state.vocabulary import Retry, State
 from harness.study import frozen_code, packing, profiles
 from harness.study.folder import Launch, Study, check_held, follow_up, study_of
 from harness.study.grid import parse_pack, parse_pack_mode
@@ -45,7 +46,6 @@ FLAGS = {
 MORE_MEMORY = 1.5
 SPARE_TIME = 1.3
 ROUND_MIN = 30
-OWN_CAUSE = (Reason.GPU_OOM, Reason.HOST_OOM)  # they would end the same way again
 
 
 @dataclass
@@ -77,7 +77,7 @@ def choose(states: Sequence[RunState], command: Command) -> tuple[list[RunState]
         elif diagnosis.retry is Retry.STOP:
             stopped = "fix" in command.flags or not words
             (left if stopped and "new-code" not in command.flags else take).append(state)
-        elif diagnosis.reason in OWN_CAUSE and not words and "fix" not in command.flags:
+        elif diagnosis.meaning.again and not words and "fix" not in command.flags:
             left.append(state)
         else:
             take.append(state)

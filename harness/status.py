@@ -15,8 +15,9 @@ from harness.command import Command, Flag, run
 from harness.console.table import cost, ends, next_command, notes, progress, rich_table, summary
 from harness.console.watch import watch
 from harness.state import hours
-from harness.state.run_state import Overview, RunState, State, chosen_states, filter_states
+from harness.state.run_state import Overview, RunState, chosen_states, filter_states
 from harness.state.survey import overview
+from harness.state.vocabulary import State
 from harness.study.folder import Study, follow_up, study_of
 from harness.study.plan import select
 

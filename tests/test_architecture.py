@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from harness.state.run_state import State
+from harness.state.vocabulary import State
 from tests import architecture
 
 ROOT = Path(__file__).resolve().parents[1]

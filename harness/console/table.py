@@ -9,15 +9,14 @@ from typing import Any
 
 from agent.contract.words import spell_seeds
 from harness.command import counted
-from harness.state.diagnose import Retry, grouped
+from harness.state.diagnose import grouped
 from harness.state.hours import Spent
-from harness.state.run_state import STARTING, Overview, RunState, State
+from harness.state.run_state import STARTING, Overview, RunState
+from harness.state.vocabulary import STYLES, Retry, State, rank
 
-ORDER = ("done", "running", "queued", "unknown", "planned")
 LINES = 24  # of a traceback
 KNOWN_AFTER_S = 30  # of work
 METHODS_BESIDE = 4
-STYLES = {"done": "green", "running": "cyan", "queued": "dim", "planned": "dim", "unknown": "yellow"}
 
 
 def duration(seconds: float | None) -> str:
@@ -42,10 +41,10 @@ def cell(states: Sequence[RunState]) -> str:
     """Return one task and method as text: `3 done, 1 running 45%, 1 gpu_oom`."""
     counts = Counter(state.label for state in states)
     words: list[str] = []
-    for label in sorted(counts, key=lambda x: (ORDER.index(x) if x in ORDER else len(ORDER), x)):
+    for label in sorted(counts, key=rank):
         style = STYLES.get(label, "red")
         text = f"{counts[label]} {label}"
-        if label == "running":
+        if label == State.RUNNING:
             shares = [progress(state) for state in states if state.label == label]
             text += f" {sum(shares) / len(shares):.0%}"
         words.append(f"[{style}]{text}[/{style}]")
@@ -84,7 +83,7 @@ def summary(states: Sequence[RunState]) -> str:
     if not states:
         return "no runs"
     counts = Counter(state.label for state in states)
-    parts = [f"{counts[k]} {k}" for k in sorted(counts, key=lambda x: (ORDER.index(x) if x in ORDER else 9, x))]
+    parts = [f"{counts[k]} {k}" for k in sorted(counts, key=rank)]
     share = sum(map(progress, states)) / len(states)
     left = time_left(states)
     pace = f", about {duration(left)} at the present pace" if left is not None else ""
@@ -163,7 +162,7 @@ def next_command(states: Sequence[RunState], selectors: str) -> str:
     if any(state.live for state in states):
         return f"python -m harness.status {selectors} --watch"
     ended = [state for state in states if state.diagnosis]
-    if any(state.diagnosis and state.diagnosis.fix for state in ended):
+    if any(state.diagnosis and state.diagnosis.meaning.fix for state in ended):
         return f"python -m harness.resubmit {selectors} --fix"
     if ended and all(state.diagnosis and state.diagnosis.retry is Retry.STOP for state in ended):
         return f"python -m harness.logs {selectors} {_words(ended[0])}"

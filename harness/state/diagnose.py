@@ -5,13 +5,13 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 
 from agent.contract import exit_codes
 from agent.contract.reasons import Reason
 from harness.backend.base import Exit, Job, Life, Phase
 from harness.job.attempts import STOP_SIGNALS, signal_name
 from harness.state.failures import Failure, read_failure
+from harness.state.vocabulary import MEANINGS, Meaning, Retry
 
 # Seconds by which a process must have ended before its job for its end to be its own.
 WELL_BEFORE_S = 30.0
@@ -23,35 +23,7 @@ FOLDER_TEXTS = (
 )  # fmt: skip
 
 
-class Retry(StrEnum):
-    """What a resubmission should do about a reason."""
-
-    AS_IS = "as it was"
-    FIX = "with a change"
-    STOP = "not before its cause is removed"
-
-
 SUBMITIT = "submitit INFO"  # its own first lines in a job's log
-RETRY = {
-    Reason.GPU_OOM: Retry.FIX,
-    Reason.HOST_OOM: Retry.FIX,
-    Reason.TIMEOUT: Retry.FIX,
-    Reason.NODE_FAILURE: Retry.FIX,
-    Reason.DISK_FULL: Retry.STOP,
-    Reason.ENVIRONMENT: Retry.STOP,
-    Reason.DEVICE: Retry.STOP,
-    Reason.CODE_ERROR: Retry.STOP,
-    Reason.WRONG_INPUT: Retry.STOP,
-    Reason.NOT_STARTED: Retry.STOP,
-    Reason.NAN: Retry.STOP,
-    Reason.CHECKPOINT: Retry.STOP,
-}
-FIXES = {
-    Reason.GPU_OOM: "fewer runs per pack",
-    Reason.HOST_OOM: "more memory",
-    Reason.TIMEOUT: "walltime from the measured speed",
-    Reason.NODE_FAILURE: "exclude the node",
-}
 
 
 @dataclass(frozen=True)
@@ -94,14 +66,14 @@ class Diagnosis:
     fingerprint: str = ""
 
     @property
-    def retry(self) -> Retry:
-        """What a resubmission should do about it."""
-        return RETRY.get(self.reason, Retry.AS_IS)
+    def meaning(self) -> Meaning:
+        """What follows from it."""
+        return MEANINGS[self.reason]
 
     @property
-    def fix(self) -> str:
-        """What `resubmit --fix` changes; empty where it changes nothing."""
-        return FIXES.get(self.reason, "")
+    def retry(self) -> Retry:
+        """What a resubmission should do about it."""
+        return self.meaning.retry
 
 
 def diagnose(evidence: Evidence) -> Diagnosis:

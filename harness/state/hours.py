@@ -15,7 +15,8 @@ from agent.contract.records import AttemptRecord
 from agent.contract.run_folder import RunDir, RunKey, read_attempt, read_plan, read_result
 from harness.backend.registry import backend_of
 from harness.job.attempts import lost_s
-from harness.state.run_state import RunState, State
+from harness.state.run_state import RunState
+from harness.state.vocabulary import State
 from harness.study.estimate import Estimate
 from harness.study.profiles import Profile
 from harness.study.run import Run

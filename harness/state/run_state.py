@@ -5,31 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
-from agent.contract.reasons import Reason
 from agent.contract.records import AttemptRecord, Status
 from agent.contract.words import ConfigError, nearest
 from harness.backend.base import Answer, JobRef
 from harness.backend.registry import backend_of
 from harness.command import Command
-from harness.state.diagnose import Diagnosis, Retry
+from harness.state.diagnose import Diagnosis
+from harness.state.vocabulary import LIVE, Retry, State, known_words, meant
 from harness.study.folder import Planned
 
 NO_STATUS = Status()
 STARTING = "starting"  # the note of a run whose job has begun, and its process not yet
-ALIASES = {"oom": ("gpu_oom", "host_oom"), "failed": ("code_error", "killed", "record", "nan", "not_started", "lost")}
-
-
-class State(StrEnum):
-    """Where a run is. An ended run has a diagnosis that says why it is not done."""
-
-    PLANNED = "planned"
-    QUEUED = "queued"
-    RUNNING = "running"
-    DONE = "done"
-    ENDED = "ended"
-    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -52,7 +39,7 @@ class RunState:
     @property
     def live(self) -> bool:
         """Whether a job has it, so that it must not be submitted again."""
-        return self.state in (State.QUEUED, State.RUNNING, State.UNKNOWN)
+        return self.state in LIVE
 
     @property
     def steps_per_s(self) -> float:
@@ -103,14 +90,9 @@ class Overview:
 
 
 def filter_states(states: Iterable[RunState], words: Sequence[str]) -> list[RunState]:
-    """Return the runs whose label is one of the words; `oom` and `failed` stand for several."""
-    wanted = {name for word in words for name in ALIASES.get(word, (word,))}
+    """Return the runs whose state or reason one of the words means; `oom` and `failed` stand for several."""
+    wanted = set[str]().union(*map(meant, words))
     return [state for state in states if state.label in wanted or str(state.state) in wanted]
-
-
-def known_words() -> list[str]:
-    """Return the words that `--state` takes."""
-    return sorted({*map(str, State), *map(str, Reason), *ALIASES})
 
 
 def to_launch(states: Sequence[RunState]) -> set[str]:

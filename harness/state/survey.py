@@ -21,7 +21,8 @@ from harness.state.answer import answered_at, note_answer
 from harness.state.diagnose import Diagnosis, Evidence, diagnose
 from harness.state.failures import read_tail
 from harness.state.reading import Reading, disk_full, read_run
-from harness.state.run_state import STARTING, Overview, RunState, State
+from harness.state.run_state import STARTING, Overview, RunState
+from harness.state.vocabulary import State
 from harness.study.folder import Launch, Lost, Planned, Study, begun_file
 
 STALE_WHEN_ENDED_S = 60.0  # of a lease whose job its cluster calls ended

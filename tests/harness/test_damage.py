@@ -16,8 +16,8 @@ from agent.contract.run_folder import read_result, write_status
 from harness import cancel, launch, logs, resubmit, status
 from harness.command import parse
 from harness.state.mend import damaged, mend
-from harness.state.run_state import State
 from harness.state.survey import overview
+from harness.state.vocabulary import State
 from harness.study.folder import Study, new_launch
 from harness.study.grid import configure, expand
 from harness.study.grid_file import load_grid

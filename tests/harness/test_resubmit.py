@@ -11,7 +11,8 @@ from agent.contract.run_folder import RunKey
 from harness.command import Command, parse
 from harness.resubmit import Group, choose, fix
 from harness.state.diagnose import Diagnosis
-from harness.state.run_state import RunState, State
+from harness.state.run_state import RunState
+from harness.state.vocabulary import State
 from harness.study.folder import Planned
 from harness.study.grid import configure, expand
 from harness.study.grid_file import load_grid

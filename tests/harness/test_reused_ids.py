@@ -9,8 +9,8 @@ from agent.contract.lease import Lease
 from harness import cancel
 from harness.backend.base import write_jobs
 from harness.command import parse
-from harness.state.run_state import State
 from harness.state.survey import overview
+from harness.state.vocabulary import State
 from harness.study.folder import Study, new_launch
 from harness.study.grid import configure, expand
 from harness.study.grid_file import load_grid

@@ -12,7 +12,8 @@ from harness.backend.base import JobRef
 from harness.console.table import cell, cost, duration, ends, next_command, rich_table, summary, time_left
 from harness.state.diagnose import Diagnosis
 from harness.state.hours import Spent
-from harness.state.run_state import Overview, RunState, State
+from harness.state.run_state import Overview, RunState
+from harness.state.vocabulary import State
 from harness.study.folder import Launch, Planned
 from harness.study.records import LaunchRecord, PackPart, ProfileRecord
 

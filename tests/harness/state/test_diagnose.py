@@ -11,8 +11,9 @@ from agent.run import failure
 from harness.backend.base import Exit, Job, Life, Phase, Ticket
 from harness.backend.slurm_ask import merge
 from harness.backend.slurm_rows import read_sacct, read_squeue
-from harness.state.diagnose import Diagnosis, Evidence, Reason, Retry, diagnose, grouped, life_of
+from harness.state.diagnose import Diagnosis, Evidence, Reason, diagnose, grouped, life_of
 from harness.state.failures import fingerprint, last_traceback, read_failure, read_tail
+from harness.state.vocabulary import Retry
 
 RECORDED = Path(__file__).parents[1] / "recorded"
 SUBMITTED = 1795350000.0
@@ -80,7 +81,7 @@ def test_each_life_of_a_requeued_job_has_its_own_reason(jobs: dict[str, Job]) ->
 
 def test_the_node_of_a_node_failure_is_told_for_exclusion(jobs: dict[str, Job]) -> None:
     found = diagnose(Evidence(started=jobs["27_0"].lives[0].start, job=jobs["27_0"]))
-    assert (found.reason, found.nodes, found.fix) == (Reason.NODE_FAILURE, "n2", "exclude the node")
+    assert (found.reason, found.nodes, found.meaning.fix) == (Reason.NODE_FAILURE, "n2", "exclude the node")
 
 
 def test_the_queue_names_the_end_while_accounting_lags(jobs: dict[str, Job]) -> None:
@@ -116,7 +117,7 @@ GPU_TEXTS = [
 def test_gpu_memory_is_known_by_its_texts(text: str) -> None:
     stderr = f'Traceback (most recent call last):\n  File "x.py", line 3, in step\n    run()\n{text}\n'
     found = diagnose(Evidence(exit_code=1, stderr=stderr))
-    assert (found.reason, found.message, found.fix) == (Reason.GPU_OOM, text, "fewer runs per pack")
+    assert (found.reason, found.message, found.meaning.fix) == (Reason.GPU_OOM, text, "fewer runs per pack")
     assert diagnose(Evidence(exit_code=-6, stderr=f"E0000 1 stream.cc:1] {text}\n")).reason is Reason.GPU_OOM
     assert diagnose(Evidence(exit_code=1, stderr=stderr, on_gpu=False)).reason is Reason.HOST_OOM
 
