@@ -87,7 +87,7 @@ def finish(run: RunDir, config_hash: str) -> None:
 def main() -> None:
     """Print the measurements."""
     with tempfile.TemporaryDirectory() as folder:
-        lab, stand = Lab(make_tree(Path(folder) / "tree", cheap=True), environment()), Stand(Path(folder) / "stand")
+        lab, stand = Lab(make_tree(Path(folder) / "tree"), environment()), Stand(Path(folder) / "stand")
         for name, script in ANSWERS.items():
             stand.answer(name, script)
         began = time.perf_counter()

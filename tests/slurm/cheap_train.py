@@ -1,86 +1,83 @@
-"""Stands in for agent/train.py where hundreds of runs, or long ones, must cost no CPU: its contract, no learning.
+"""What the tests' grids train by their own command: it counts steps, and imports nothing of this repository.
 
-`python -m agent.train --runs DIR…`: claims each run's lease, steps through its configured budget, writes scores,
-checkpoints, status and result as the agent does, checkpoints on SIGTERM and exits 75. The environment variable CHEAP
-holds JSON: `tick_s` (seconds per 20 steps) and `faults` (run name → what goes wrong, on the first attempt only).
+`python cheap_train.py DIR` steps through its configured budget, 20 steps a tick, and writes scores, checkpoint, status
+and result; on SIGTERM it saves and exits with 75 (harness/TRAINING.md). The environment variable CHEAP holds JSON:
+`tick_s` (seconds of a tick) and `faults` (run name → what goes wrong, on the first attempt only).
 """
 
 import fcntl
 import json
 import os
+import re
 import signal
-import socket
 import sys
 import time
 from pathlib import Path
 from typing import IO, Any
-
-from agent.contract.config import Config, config_hash, from_dict, read_yaml
-from agent.contract.files import RecordError, append_row, keep_rows, read_json, write_json
-from agent.contract.lease import Lease
-from agent.contract.records import StateWord, Status
-from agent.contract.run_folder import RunDir, write_status
 
 STEPS_PER_TICK = 20
 SETTINGS: dict[str, Any] = json.loads(os.environ.get("CHEAP", "{}"))
 
 
 class Run:
-    """One run: its progress, and a lock of the kernel's by which a second writer would show whatever leases say."""
+    """A run: its progress, and a lock of the kernel's by which a second writer would show whatever leases say."""
 
-    def __init__(self, folder: Path, pack: int) -> None:
-        self.dir = RunDir(folder)
-        self.name = "/".join(folder.parts[-3:])
-        self.config: Config = from_dict(read_yaml(self.dir.config))
-        self.lease = Lease.claim(self.dir, job_id=os.environ.get("HARMONY_BENCH_JOB_ID"))
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.name = folder, "/".join(folder.parts[-3:])
+        keys = dict(re.findall(r"(?m)^  (steps|eval_every): (\d+)", (folder / "config.yaml").read_text()))
+        self.budget, self.every = int(keys["steps"]), int(keys["eval_every"])
         self.lock = self._lock()
-        self.attempt = self.dir.attempt_numbers()[-1]
-        saved = read_json(folder / "checkpoint" / "latest.json") or {}
-        self.steps = int(saved.get("env_steps", 0))
-        self.score: float | None = None
-        keep_rows(self.dir.scores, lambda row: row["env_steps"] <= self.steps)
-        self.status = Status(
-            total_env_steps=self.config.run.steps, started=time.time(), attempt=self.attempt, pack=pack,
-            job_id=os.environ.get("HARMONY_BENCH_JOB_ID"), host=socket.gethostname(), device="cpu",
-        )  # fmt: skip
-        self.ended = False
+        self.attempt = max(int(entry.name) for entry in (folder / "attempts").iterdir())
+        self.saved = folder / "checkpoint" / "latest.json"
+        self.steps = json.loads(self.saved.read_text())["env_steps"] if self.saved.exists() else 0
+        self.score: float | None = float(self.steps // self.every * self.every) or None
+        self.started = time.time()
+        self.save()
 
     def _lock(self) -> IO[str]:
-        lock = open(self.dir.path / "writer.lock", "w")  # noqa: SIM115 - held until the process ends
+        lock = open(self.folder / "writer.lock", "w")  # noqa: SIM115 - held until the process ends
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            (self.dir.path / "OVERLAP").write_text(f"{os.getpid()} at {time.time()}\n")
+            (self.folder / "OVERLAP").write_text(f"{os.getpid()} at {time.time()}\n")
         return lock
 
-    def tick(self) -> None:
-        """Take 20 steps and whatever is due with them."""
-        self.lease.beat()
-        before, self.steps = self.steps, min(self.steps + STEPS_PER_TICK, self.config.run.steps)
-        every = self.config.run.eval_every
-        if self.steps // every > before // every:
+    def tick(self) -> bool:
+        """Take 20 steps and whatever is due with them; return whether the run is complete."""
+        before, self.steps = self.steps, min(self.steps + STEPS_PER_TICK, self.budget)
+        if self.steps // self.every > before // self.every:
             self.score = score = float(self.steps)
             row = {"env_steps": self.steps, "frames": self.steps, "mean": score, "episodes": [score], "lengths": [7]}
-            append_row(self.dir.scores, {**row, "metric": "return", "walltime_s": 0.0}, durable=True)
+            with open(self.folder / "scores.jsonl", "a") as file:
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
         self.save()
-        if self.steps >= self.config.run.steps:
-            result = {"env_steps": self.steps, "frames": self.steps, "updates": 0, "final_score": self.score}
-            write_json(self.dir.result, {**result, "config_hash": config_hash(self.config), "walltime_s": 0.0})
-            self.end("done")
+        if self.steps < self.budget:
+            return False
+        result = {"env_steps": self.steps, "frames": self.steps, "updates": 0, "final_score": self.score}
+        self.write(self.folder / "result.json", {**result, "config_hash": os.environ["HARMONY_BENCH_CONFIG_HASH"]})
+        self.save("done")
+        return True
 
-    def save(self) -> None:
+    def save(self, state: str = "running", reason: str | None = None, message: str | None = None) -> None:
         """Write checkpoint and status."""
-        (self.dir.path / "checkpoint").mkdir(exist_ok=True)
-        write_json(self.dir.checkpoint / "latest.json", {"env_steps": self.steps}, durable=False)
-        self.status.env_steps, self.status.heartbeat = self.steps, time.time()
-        write_status(self.dir, self.status)
+        self.saved.parent.mkdir(exist_ok=True)
+        self.write(self.saved, {"env_steps": self.steps})
+        status = {
+            "state": state,
+            "reason": reason,
+            "message": message,
+            "env_steps": self.steps,
+            "attempt": self.attempt,
+        }
+        times = {"total_env_steps": self.budget, "heartbeat": time.time(), "started": self.started}
+        self.write(self.folder / "status.json", status | times)
 
-    def end(self, state: StateWord, reason: str | None = None, message: str | None = None) -> None:
-        """Write the last status and give the run back."""
-        self.status.state, self.status.reason, self.status.message = state, reason, message
-        self.save()
-        self.lease.release()
-        self.ended = True
+    def write(self, path: Path, content: dict[str, Any]) -> None:
+        """Replace a file in one step."""
+        path.with_suffix(".tmp").write_text(json.dumps(content))
+        path.with_suffix(".tmp").rename(path)
 
 
 def go_wrong(run: Run, fault: str) -> None:
@@ -108,30 +105,21 @@ def go_wrong(run: Run, fault: str) -> None:
     raise AssertionError(f"unknown fault {fault!r}")
 
 
-def main(folders: list[str]) -> int:
-    """Train the folders' runs and return agent.train's exit code."""
+def main(folder: Path) -> int:
+    """Train the folder's run and return the exit code."""
     asked: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
-        signal.signal(number, lambda signum, _: asked.append(signum))
-    open_folders = [Path(folder) for folder in folders if not RunDir(Path(folder)).result.is_file()]
-    try:
-        runs = [Run(folder, len(open_folders)) for folder in open_folders]
-    except RecordError as error:
-        print(error, file=sys.stderr)
-        return 1
-    faults: dict[str, str] = SETTINGS.get("faults", {})
-    while not all(run.ended for run in runs):
-        for run in runs:
-            if asked and not run.ended:
-                run.end("stopped", "stopped", f"asked to stop at step {run.steps}; checkpoint written")
-            elif not run.ended:
-                run.tick()
-                fault = faults.get(run.name) if run.attempt == 1 and not run.ended else None
-                if fault:
-                    go_wrong(run, fault)
-        time.sleep(SETTINGS.get("tick_s", 0.05) if not asked else 0)
-    return 75 if asked and not all(run.dir.result.is_file() for run in runs) else 0
+    signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
+    run = Run(folder)
+    fault = SETTINGS.get("faults", {}).get(run.name) if run.attempt == 1 else None
+    while not run.tick():
+        if fault:
+            go_wrong(run, fault)
+        time.sleep(SETTINGS.get("tick_s", 0.05))
+        if asked:
+            run.save("stopped", "stopped", f"asked to stop at step {run.steps}; checkpoint written")
+            return 75
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[sys.argv.index("--runs") + 1 :]))
+    sys.exit(main(Path(sys.argv[1])))

@@ -46,8 +46,8 @@ def cluster(running_cluster: Cluster) -> Iterator[Cluster]:
 
 @pytest.fixture
 def lab(cluster: Cluster, tmp_path: Path) -> Lab:
-    """A copy of the code in which training is the cheap stand-in."""
-    return Lab(make_tree(tmp_path, cheap=True), environment())
+    """A copy of the code with the cheap training beside it."""
+    return Lab(make_tree(tmp_path), environment())
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def beside(running_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -
     """Two studies on n4 that reach their time limit of a minute, one hearing the signal before it and one not, and one
     that is held, the first element of its array cancelled while it waits.
     """
-    lab = Lab(make_tree(tmp_path_factory.mktemp("beside"), cheap=True), environment())
+    lab = Lab(make_tree(tmp_path_factory.mktemp("beside")), environment())
     words = ("cluster=test", "cluster.walltime_min=1", "cluster.slurm.nodelist=n4")
     for name, tick_s, more in (
         ("beside-graceful", 4, "cluster.partition=short"),
@@ -74,9 +74,3 @@ def beside(running_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -
     lab.run("launch", "grid=beside-held", "cluster=test", "cluster.slurm.hold=true")
     subprocess.run(["scancel", lab.job_ids("beside-held")[0]], check=True)
     return Beside(lab)
-
-
-@pytest.fixture
-def real_lab(cluster: Cluster, tmp_path: Path) -> Lab:
-    """A copy of the code as it is."""
-    return Lab(make_tree(tmp_path, cheap=False), environment())

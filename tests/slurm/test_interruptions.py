@@ -59,7 +59,7 @@ def test_our_own_cancel_stops_what_was_selected_and_waits_for_its_checkpoint(lab
     lab.grid("pair", PAIR)
     lab.run("launch", "grid=pair", "cluster=test", "agent.run.steps=100", env=slow(7))  # longer than KillWait
     lab.wait_running("pair")
-    assert "1 of 1 runs cancelled" in lab.run("cancel", "grid=pair", "methods=dreamerv3").out
+    assert "1 of 1 runs cancelled" in lab.run("cancel", "grid=pair", "methods=cheap").out
     wait_until(lambda: lab.labels("pair")[RUNS[0]] == "cancelled", 30, "cancelled", 1)
     assert lab.labels("pair")[RUNS[1]] in ("running", "done")
     assert attempts(lab, "pair", RUNS[0])[0]["reason"] == "stopped"
@@ -84,7 +84,7 @@ def test_a_requeued_job_goes_on_from_its_checkpoint_under_the_same_id(lab: Lab) 
 
 def test_a_requeued_job_leaves_the_run_that_was_resubmitted_and_goes_on_with_the_other(lab: Lab) -> None:
     lab.grid("pair", PAIR.replace("400", "40000"))
-    lab.run("launch", "grid=pair", "cluster=test", "pack=2", "pack.mode=process", env=slow(0.5))
+    lab.run("launch", "grid=pair", "cluster=test", "pack=2", env=slow(0.5))
     wait_until(lambda: steps_of(lab.study("pair") / RUNS[0]) >= 40, 60, "the first runs")
     first = attempts(lab, "pair", RUNS[0])[0]
     os.kill(first["pid"], signal.SIGKILL)
@@ -95,7 +95,7 @@ def test_a_requeued_job_leaves_the_run_that_was_resubmitted_and_goes_on_with_the
     wait_until(lambda: len(attempts(lab, "pair", RUNS[0])) == 2, 30, "resubmitted")
     text_of("scontrol", "requeue", first["job_id"])
     wait_until(lambda: len(attempts(lab, "pair", RUNS[1])) == 2, 60, "the other goes on")
-    lab.run("cancel", "grid=pair", "methods=dreamerv3")
+    lab.run("cancel", "grid=pair", "methods=cheap")
     wait_until(lambda: attempts(lab, "pair", RUNS[0])[1].get("ended"), 30, "its process has ended")
     at = steps_of(lab.study("pair") / RUNS[1])
     wait_until(lambda: steps_of(lab.study("pair") / RUNS[1]) >= at + 100, 60, "the other goes on training")

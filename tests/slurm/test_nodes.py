@@ -20,7 +20,7 @@ def processes_of(study: Path, job: str) -> list[int]:
                 words = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            ours = str(study).encode() in words and (b"submitit" in words or b"agent.train" in words)
+            ours = str(study).encode() in words and (b"submitit" in words or b"cheap_train" in words)
             if ours or f"slurmstepd: [{job}".encode() in words:
                 found.append(int(entry.name))
     return found

@@ -17,8 +17,8 @@ agent: {run: {eval_initial: false}}
 """
 
 
-def test_a_pack_of_the_real_agent_is_requeued_in_mid_run_and_completes(real_lab: Lab) -> None:
-    lab = real_lab
+def test_a_pack_of_the_real_agent_is_requeued_in_mid_run_and_completes(lab: Lab) -> None:
+    lab = lab
     lab.grid("real", CATCH)
     long = ("agent.run.steps=600", "agent.run.train_ratio=256")  # 16 updates a step: half a minute, for the requeue
     lab.run("launch", "grid=real", "cluster=test", "pack=2", "cluster.mem_gb=4", *long)
@@ -34,8 +34,8 @@ def test_a_pack_of_the_real_agent_is_requeued_in_mid_run_and_completes(real_lab:
 
 
 @pytest.mark.slow
-def test_26_by_2_by_5_runs_of_the_real_agent_complete(real_lab: Lab) -> None:
-    lab = real_lab
+def test_26_by_2_by_5_runs_of_the_real_agent_complete(lab: Lab) -> None:
+    lab = lab
     lab.grid("paper", CATCH)
     variants = f"agent.run.log_every={','.join(str(n) for n in range(1, 27))}"
     lab.run("launch", "grid=paper", "cluster=test", "seeds=5", "pack=10", variants, "cluster.array_throttle=2")

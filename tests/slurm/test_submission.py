@@ -8,16 +8,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.cluster import ONE, RUNS, Cluster, Lab, Stand, check_study, run_names, slack, slow, text_of, wait_until
+from agent.contract.tasks import ATARI_100K
+from tests.slurm.cluster import (
+    CHEAP,
+    ONE,
+    PAIR,
+    RUNS,
+    Cluster,
+    Lab,
+    Stand,
+    check_study,
+    run_names,
+    slack,
+    slow,
+    text_of,
+    wait_until,
+)
 
 pytestmark = pytest.mark.slurm
 
-CATCH = """
-tasks: [catch]
-preset: [catch, debug]
-methods: [dreamerv3, harmony_dreamerv3]
-seeds: 2
-"""
+CATCH = PAIR.replace("seeds: 1", "seeds: 2").replace("400", "160")
 
 
 @pytest.fixture
@@ -26,7 +36,8 @@ def stand(tmp_path: Path) -> Stand:
 
 
 def test_26_by_2_by_5_runs_are_one_sbatch_call_within_three_seconds_and_all_complete(lab: Lab, stand: Stand) -> None:
-    words = ("grid=atari100k", "preset=debug", "study=paper", "cluster=test", "seeds=5", "pack=10")
+    lab.grid("games", CATCH.replace("[catch]", f"[{', '.join(ATARI_100K)}]"))
+    words = ("grid=games", "study=paper", "cluster=test", "seeds=5", "pack=10")
     launched = lab.run("launch", *words, env=stand.env)
     assert "260 runs in 26 jobs" in launched.out
     assert stand.calls().count("sbatch") == 1
@@ -74,7 +85,7 @@ def test_two_launches_at_the_same_moment_submit_every_run_once(lab: Lab, stand: 
 def test_jobs_run_from_the_code_as_it_was_when_they_were_submitted(lab: Lab) -> None:
     lab.grid("frozen", CATCH)
     lab.run("launch", "grid=frozen", "cluster=test", "cluster.slurm.begin=now+4")
-    train = lab.tree / "agent" / "train.py"
+    train = lab.tree / CHEAP
     train.write_text(train.read_text().replace("score = float(self.steps)", "score = -1.0"))
     (lab.tree / "harness" / "job" / "worker.py").write_text("raise SystemExit('edited after submission')")
     results = [lab.study("frozen") / name / "result.json" for name in run_names(lab.study("frozen"))]

@@ -68,9 +68,9 @@ def test_wrong_words_are_refused_with_what_is_known() -> None:
 
 
 def test_without_accounting_states_and_reasons_still_come_out_right(second: dict[str, str], tmp_path: Path) -> None:
-    lab = Lab(make_tree(tmp_path / "tree", cheap=True), environment() | second)
+    lab = Lab(make_tree(tmp_path / "tree"), environment() | second)
     lab.grid("pair", PAIR)
-    faults = {"CHEAP": '{"tick_s": 0.2, "faults": {"catch/dreamerv3/seed-0": "memory"}}'}
+    faults = {"CHEAP": '{"tick_s": 0.2, "faults": {"catch/cheap/seed-0": "memory"}}'}
     lab.run("launch", "grid=pair", "cluster=test", "cluster.mem_gb=0.3", env=faults)
     labels_until(lab, "pair", {RUNS[0]: "host_oom", RUNS[1]: "done"}, 60)
     lab.run("resubmit", "grid=pair", "--fix", env={"CHEAP": '{"tick_s": 1}'})
@@ -83,7 +83,7 @@ def test_without_accounting_states_and_reasons_still_come_out_right(second: dict
 
 
 def test_a_job_of_a_new_cluster_with_an_old_id_is_not_taken_for_ours(second: dict[str, str], tmp_path: Path) -> None:
-    lab = Lab(make_tree(tmp_path / "tree", cheap=True), environment() | second)
+    lab = Lab(make_tree(tmp_path / "tree"), environment() | second)
     lab.grid("pair", PAIR)
     lab.run("launch", "grid=pair", "cluster=test", "cluster.slurm.hold=true")
     assert set(lab.labels("pair").values()) == {"queued"}
@@ -102,16 +102,16 @@ def test_a_job_of_a_new_cluster_with_an_old_id_is_not_taken_for_ours(second: dic
 def test_a_job_of_a_new_cluster_with_an_old_id_is_told_apart_in_its_own_study(
     second: dict[str, str], tmp_path: Path
 ) -> None:
-    lab = Lab(make_tree(tmp_path / "tree", cheap=True), environment() | second)
+    lab = Lab(make_tree(tmp_path / "tree"), environment() | second)
     lab.grid("pair", PAIR)
     words = ("grid=pair", "cluster=test", "cluster.slurm.hold=true")
-    lab.run("launch", *words, "methods=dreamerv3")
+    lab.run("launch", *words, "methods=cheap")
     control("stop", "--wipe", env=second)
     assert control("start", "--no-accounting", env=second).returncode == 0
-    lab.run("launch", *words, "methods=harmony_dreamerv3")
+    lab.run("launch", *words, "methods=cheap_too")
     assert len(set(lab.job_ids("pair"))) == 1
     assert lab.labels("pair") == {RUNS[0]: "cancelled", RUNS[1]: "queued"}
-    assert "0 of 1 runs cancelled" in lab.run("cancel", "grid=pair", "methods=dreamerv3").out
+    assert "0 of 1 runs cancelled" in lab.run("cancel", "grid=pair", "methods=cheap").out
     lab.run("resubmit", "grid=pair", "--state", "cancelled", "cluster.slurm.hold=false")
     release = ["scontrol", "release", lab.job_ids("pair")[1]]
     subprocess.run(release, env={**os.environ, **second}, capture_output=True, check=True)
