@@ -8,6 +8,7 @@ from agent.contract.words import ConfigError, close, matched
 from analysis.data import scores
 from analysis.data.score_files import read_scores
 from analysis.data.scores import RunScores
+from analysis.data.values import count
 from analysis.findings import results
 from analysis.findings.guard import Finding, some
 
@@ -147,7 +148,7 @@ def _without_score(runs: Iterable[RunScores]) -> list[Finding]:
         return []
     (first, last) = without[0].window or (0, 0)
     names = some(f"{run.method} {run.task} seed {run.seed}" for run in without)
-    text = f"{len(without)} runs have no score, as no episode of theirs ends from {first} to {last} frames: {names}"
+    text = f"{count(len(without), 'run')} without a score, as no episode ends from {first} to {last} frames: {names}"
     return [Finding("missing", text)]
 
 

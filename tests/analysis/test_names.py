@@ -98,7 +98,7 @@ def test_what_matches_nothing_is_named_with_its_nearest_neighbour(capsys: pytest
 def test_added_runs_without_a_score_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert report.main(["methods=dreamerv3_2024,ppo", "tasks=up_n_down,crazy_climber", *QUICK]) == 0
     error = capsys.readouterr().err
-    assert "6 runs have no score, as no episode of theirs ends from 390000 to 400000 frames: " in error
+    assert "6 runs without a score, as no episode ends from 390000 to 400000 frames: " in error
     assert "dreamerv3_2024 atari_up_n_down seed" in error
 
 
