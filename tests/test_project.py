@@ -208,6 +208,7 @@ def test_a_wheel_carries_its_data_and_works_anywhere(tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(source)]
     subprocess.run(pip, check=True, capture_output=True)
     shutil.rmtree(source)
+    assert all((site / name / "py.typed").is_file() for name in ("agent", "harness", "analysis"))
     environment = {**os.environ, "PYTHONPATH": str(site)}
     for words in (["harness.launch", "grid=demo", "--dry-run"], ["analysis.report", "out=report"]):
         done = subprocess.run(
