@@ -219,7 +219,7 @@ else:
     EnvSettings = create_model("EnvSettings", __base__=KnownEnvSettings, __module__=__name__, **_fields)
 
 
-class Run(Section):
+class Schedule(Section):
     """The schedule. Steps are stored transitions of any environment, the reset record included.
 
     `steps` ends the run (prefill counts); `train_ratio` is the number of replayed steps per environment step;
@@ -298,6 +298,6 @@ class Config(Section):
     retnorm: RetNorm = RetNorm()
     actent: Rate = 3e-4
     env: EnvSettings = EnvSettings()
-    run: Run = Run()
+    run: Schedule = Schedule()
     replay: Replay = Replay()
     jax: Jax = Jax()

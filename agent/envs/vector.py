@@ -18,7 +18,7 @@ from agent.spec import ArraySpec, DiscreteAction
 
 log = logging.getLogger(__name__)
 
-Batch = dict[str, np.ndarray]
+Records = dict[str, np.ndarray]
 """Records of all environments: every entry of `EnvSpec.arrays` as [environments, ...], not to be written to."""
 
 
@@ -64,7 +64,7 @@ class VectorEnv:
         except BaseException:  # an interrupt too: no worker process may outlive a vector that was not made
             self.close()
             raise
-        self._records: Batch | None = None
+        self._records: Records | None = None
         self._ended = np.ones(count, bool)
         self._cut = np.zeros(count, bool)
         self.was_cut = np.zeros(count, bool)
@@ -77,7 +77,7 @@ class VectorEnv:
         """Return whether a lane is one of this vector's."""
         return any(lane is mine for mine in self._lanes)
 
-    def step(self, actions: Any, active: np.ndarray | None = None) -> Batch:
+    def step(self, actions: Any, active: np.ndarray | None = None) -> Records:
         """Return the next record of every environment; see `step_async`."""
         self.step_async(actions, active)
         return self.step_wait()
@@ -105,7 +105,7 @@ class VectorEnv:
                 with contextlib.suppress(WorkerLost):  # step_wait meets the same and deals with it.
                     self._lanes[index].send(commands)
 
-    def step_wait(self) -> Batch:
+    def step_wait(self) -> Records:
         """Return the records that `step_async` began: every entry [n, ...]."""
         if self._sent is None:
             raise RuntimeError("call step_async() first")
@@ -242,7 +242,7 @@ class VectorEnv:
             except WorkerLost as error:
                 reason = str(error)
 
-    def _apply_cuts(self, records: Batch) -> None:
+    def _apply_cuts(self, records: Records) -> None:
         """Where an episode was cut, repeat the last observation with reward 0 and `is_last`, not `is_terminal`.
 
         `was_cut` [n] tells these records from true ends: their returns are no scores.
@@ -259,7 +259,7 @@ class VectorEnv:
                     records["log_success"][i] = 0.0
                 self._cut[i] = False
 
-    def _check_finite(self, records: Batch) -> None:
+    def _check_finite(self, records: Records) -> None:
         for key, array in records.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 bad = int(np.flatnonzero(~np.isfinite(array.reshape(len(self), -1)).all(1))[0])

@@ -16,7 +16,7 @@ from agent.method.world_model import TwoHotHead, WorldModel
 from agent.nn import recurrence
 from agent.nn.distributions import Normal, OneHot, Sampler, TwoHot
 from agent.nn.layers import MLP, Linear
-from agent.nn.products import Dot, Features, Inputs, OneHotForm, at, dot, keeping, knowing, one_hot_form
+from agent.nn.products import Dot, Features, Inputs, OneHotForm, at, dot, one_hot_form, recorded, recording
 from agent.spec import Action, DiscreteAction
 
 STD_SHIFT = 2.0
@@ -119,18 +119,19 @@ def imagine(
     action_noise = actor.noise(action_key, (horizon + 1, batch), sampler)
     stoch_noise = sampler.categorical_noise(stoch_key, (horizon, batch, rssm.stoch, rssm.classes))
     form = one_hot_form(config.jax.one_hot)
-    seen, kept = jax.lax.stop_gradient(Features(start.deter, start.stoch, form)), []
-    first = actor.act(seen, action_noise[0], sampler, keeping(kept))
-    begin = Imagined(start.deter, start.stoch, first)
+    first_products: list[Array] = []
+    detached = jax.lax.stop_gradient(Features(start.deter, start.stoch, form))
+    first_action = actor.act(detached, action_noise[0], sampler, recording(first_products))
+    first = Imagined(start.deter, start.stoch, first_action)
     scan = recurrence.scan if config.jax.scan == "fast" else recurrence.plain_scan
     rest, products = scan(
-        partial(imagine_step, sampler, form), (model.rssm, actor), begin, (stoch_noise, action_noise[1:]),
+        partial(imagine_step, sampler, form), (model.rssm, actor), first, (stoch_noise, action_noise[1:]),
         unroll=recurrence.unroll_factor(config.jax.imagine_unroll, horizon),
     )  # fmt: skip
-    deter, stoch, action = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), begin, rest)
+    deter, stoch, action = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, rest)
     features = Features(deter[1:], stoch[1:], form)
     cont = jnp.concatenate([(1.0 - is_terminal)[None], model.cont(features).mode()])
-    known = tuple(jnp.concatenate([a[None], b]) for a, b in zip(kept, products, strict=True))
+    known = tuple(jnp.concatenate([a[None], b]) for a, b in zip(first_products, products, strict=True))
     return Trajectory(deter, stoch, action, cont, trajectory_weight(cont, config.horizon), known)
 
 
@@ -146,9 +147,10 @@ def imagine_step(
     rssm, actor = params
     before = Latent(prev.deter, prev.stoch, prev.stoch)
     state = rssm.img_step(before, prev.action, noises[0], sampler, dot, form)
-    seen, kept = jax.lax.stop_gradient(Features(state.deter, state.stoch, form)), []
-    action = actor.act(seen, noises[1], sampler, keeping(kept, dot))
-    return Imagined(state.deter, state.stoch, action), kept
+    products: list[Array] = []
+    detached = jax.lax.stop_gradient(Features(state.deter, state.stoch, form))
+    action = actor.act(detached, noises[1], sampler, recording(products, dot))
+    return Imagined(state.deter, state.stoch, action), products
 
 
 def trajectory_weight(cont: Float[Array, "time batch"], horizon: float) -> Float[Array, "time batch"]:
@@ -222,7 +224,7 @@ def score(model: WorldModel, critic: TwoHotHead, trajectory: Trajectory, config:
     features = trajectory.features(config)
     reward = model.reward(at(features, slice(1, None))).mean()
     products: list[Array] = []
-    value = critic(features, keeping(products)).mean()
+    value = critic(features, recording(products)).mean()
     discount = 1 - 1 / config.horizon
     returns = lambda_returns(reward, value, trajectory.cont, discount, config.return_lambda)
     return Scores(reward, returns, value, products)
@@ -252,7 +254,7 @@ def actor_loss(
     scores = score(model, critic, trajectory, config)
     scale = update_scale(scale, scores.returns, config.retnorm)
     advantage = (scores.returns - scores.value[:-1]) / scale.scale(config.retnorm)
-    policy = actor(stop(trajectory.features(config)), knowing(trajectory.products))
+    policy = actor(stop(trajectory.features(config)), recorded(trajectory.products))
     log_prob = policy.log_prob(stop(trajectory.action))[:-1]
     entropy = policy.entropy()[:-1]
     gain = log_prob * stop(advantage) if isinstance(actor, DiscreteActor) else advantage
@@ -285,7 +287,7 @@ def critic_loss(
     """
     stop = jax.lax.stop_gradient
     features = at(stop(trajectory.features(config)), slice(-1))
-    value = critic(features, knowing([product[:-1] for product in products]))
+    value = critic(features, recorded([product[:-1] for product in products]))
     slow_value = stop(slow(features).mean())
     nll = -value.log_prob(stop(returns))
     regulariser = -value.log_prob(slow_value)

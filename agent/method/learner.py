@@ -112,36 +112,36 @@ def train_step(
     """
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.updates)
     model_key, imagine_key = jax.random.split(key)
-    (_, seen), grads = model_gradient(
+    (_, model_out), grads = model_gradient(
         state, batch, carry, config=config, weightings=weightings, sampler=sampler, key=model_key
     )
     model, model_opt, model_norm = optim.update(state.model, grads, state.model_opt, config.model_opt)
 
-    start, is_terminal = imagination_start(seen.post, batch)
+    start, is_terminal = imagination_start(model_out.post, batch)
     updated = state._replace(model=model)
-    (actor_value, acted), grads = actor_gradient(
+    (actor_value, actor_out), grads = actor_gradient(
         updated, start, is_terminal, config=config, sampler=sampler, key=imagine_key
     )
     actor, actor_opt, actor_norm = optim.update(state.actor, grads, state.actor_opt, config.actor_opt)
 
-    (critic_value, judged), grads = critic_gradient(
-        state, acted.trajectory, acted.scores.returns, config=config, products=acted.scores.products
+    (critic_value, critic_out), grads = critic_gradient(
+        state, actor_out.trajectory, actor_out.scores.returns, config=config, products=actor_out.scores.products
     )
     critic, critic_opt, critic_norm = optim.update(state.critic, grads, state.critic_opt, config.critic_opt)
     slow = behavior.update_slow(state.slow, critic, state.updates, config)
 
     new = state._replace(
         model=model, actor=actor, critic=critic, slow=slow, model_opt=model_opt, actor_opt=actor_opt,
-        critic_opt=critic_opt, scale=acted.scale, updates=state.updates + 1,
+        critic_opt=critic_opt, scale=actor_out.scale, updates=state.updates + 1,
     )  # fmt: skip
-    next_carry = Carry(jax.tree.map(lambda x: x[:, -1], jax.lax.stop_gradient(seen.post)), batch["action"][:, -1])
+    next_carry = Carry(jax.tree.map(lambda x: x[:, -1], jax.lax.stop_gradient(model_out.post)), batch["action"][:, -1])
     norms = {"model": model_norm, "actor": actor_norm, "critic": critic_norm}
     finite = jnp.isfinite(model_norm + actor_norm + critic_norm)
     losses = {"actor": actor_value, "critic": critic_value}
     report = {}
     if metrics:
         weights = weighting.metrics(state.model.scalars, state.method, weightings)
-        report = train_metrics(weights, batch, seen, acted, judged, losses, norms)
+        report = train_metrics(weights, batch, model_out, actor_out, critic_out, losses, norms)
     return Update(new, next_carry, finite, report)
 
 

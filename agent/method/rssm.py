@@ -205,17 +205,17 @@ class RSSM(eqx.Module):
         sizes = (settings.stoch * settings.classes, settings.deter)
         stoch_kernel, action_kernel = jnp.split(self.img_in.kernel, sizes[:1])
         deter_kernel, embed_kernel = jnp.split(self.obs_out.kernel, sizes[1:])
-        begin = is_first[..., None]
-        actions = jnp.where(begin, 0.0, clip_action(actions, settings.action_clip))
-        inputs = (dot(actions, action_kernel), dot(embed, embed_kernel), begin, noise)
-        params = (self, stoch_kernel, deter_kernel, Begin(initial.deter[0], flat(initial.stoch)[0]))
+        first = is_first[..., None]
+        actions = jnp.where(first, 0.0, clip_action(actions, settings.action_clip))
+        inputs = (dot(actions, action_kernel), dot(embed, embed_kernel), first, noise)
+        params = (self, stoch_kernel, deter_kernel, Recurrent(initial.deter[0], flat(initial.stoch)[0]))
         step = partial(observe_step, sampler)
-        state = Begin(start.deter, flat(start.stoch))
+        state = Recurrent(start.deter, flat(start.stoch))
         states, logit = recurrence.scan(step, params, state, inputs, unroll=unroll)
         return Latent(states.deter, logit, states.stoch.reshape(logit.shape))
 
 
-class Begin(NamedTuple):
+class Recurrent(NamedTuple):
     """The part of a state that the next one depends on, stoch flattened."""
 
     deter: Float[Array, "*batch deter"]
@@ -223,13 +223,13 @@ class Begin(NamedTuple):
 
 
 def observe_step(
-    sampler: Sampler, params: tuple[RSSM, Array, Array, Begin], prev: Begin, inputs: tuple, dot: Dot
-) -> tuple[Begin, Float[Array, "*batch stoch classes"]]:
+    sampler: Sampler, params: tuple[RSSM, Array, Array, Recurrent], prev: Recurrent, inputs: tuple, dot: Dot
+) -> tuple[Recurrent, Float[Array, "*batch stoch classes"]]:
     """Return the next state and its posterior's logits, from projected action and embedding."""
     rssm, stoch_kernel, deter_kernel, initial = params
-    action_in, embed_in, begin, noise = inputs
-    prev = jax.tree.map(lambda new, old: jnp.where(begin, new, old), initial, prev)
+    action_in, embed_in, first, noise = inputs
+    prev = jax.tree.map(lambda new, old: jnp.where(first, new, old), initial, prev)
     deter = rssm.gru(prev.deter, rssm.img_in.activate(dot(prev.stoch, stoch_kernel) + action_in), dot)
     hidden = rssm.obs_out.activate(dot(deter, deter_kernel) + embed_in)
     post = rssm.unimix(rssm.obs_stats(hidden, dot))
-    return Begin(deter, flat(post.sample(noise, sampler))), post.logits
+    return Recurrent(deter, flat(post.sample(noise, sampler))), post.logits

@@ -93,37 +93,37 @@ lookup.defvjp(_lookup_forward, _lookup_backward)
 
 
 @jax.custom_vjp
-def recall(x: Array, kernel: Array, y: Array) -> Array:
+def fixed_kernel_product(x: Array, kernel: Array, y: Array) -> Array:
     """Return y, which is known to be x @ kernel, with the gradient for x alone."""
     return y
 
 
-def _known_forward(x: Inputs, kernel: Array, y: Array) -> tuple[Array, tuple[Inputs, Array]]:
+def _known_product_forward(x: Inputs, kernel: Array, y: Array) -> tuple[Array, tuple[Inputs, Array]]:
     return y, (x, kernel)
 
 
-def _recall_backward(saved: tuple[Array, Array], cotangent: Array) -> tuple[Array, None, None]:
+def _fixed_kernel_backward(saved: tuple[Array, Array], cotangent: Array) -> tuple[Array, None, None]:
     x, kernel = saved
     return (cotangent @ kernel.T).astype(x.dtype), None, None
 
 
-recall.defvjp(_known_forward, _recall_backward)
+fixed_kernel_product.defvjp(_known_product_forward, _fixed_kernel_backward)
 
 
 @jax.custom_vjp
-def reuse(x: Inputs, kernel: Array, y: Array) -> Array:
+def known_product(x: Inputs, kernel: Array, y: Array) -> Array:
     """Return y, which is known to be x @ kernel, with the product's gradients for x and the kernel."""
     return y
 
 
-def _reuse_backward(saved: tuple[Inputs, Array], cotangent: Array) -> tuple[Inputs, Array, None]:
+def _known_product_backward(saved: tuple[Inputs, Array], cotangent: Array) -> tuple[Inputs, Array, None]:
     return *jax.vjp(dot, *saved)[1](cotangent), None
 
 
-reuse.defvjp(_known_forward, _reuse_backward)
+known_product.defvjp(_known_product_forward, _known_product_backward)
 
 
-def keeping(products: list[Array], dot: Dot = dot) -> Dot:
+def recording(products: list[Array], dot: Dot = dot) -> Dot:
     """Return a dot that adds each of its products, without gradient, to the list."""
 
     def kept(x: Inputs, kernel: Array) -> Array:
@@ -134,9 +134,9 @@ def keeping(products: list[Array], dot: Dot = dot) -> Dot:
     return kept
 
 
-def knowing(products: Sequence[Array]) -> Dot:
+def recorded(products: Sequence[Array]) -> Dot:
     """Return a dot whose products, one after the other, are known; without any it computes them."""
     if not products:
         return dot
     known = iter(products)
-    return lambda x, kernel: reuse(x, kernel, next(known))
+    return lambda x, kernel: known_product(x, kernel, next(known))

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from agent.nn.products import Dot, Inputs, dot, joined, recall
+from agent.nn.products import Dot, Inputs, dot, fixed_kernel_product, joined
 
 State = TypeVar("State")
 
@@ -65,7 +65,9 @@ def scan(step: Step, params: Any, start: Any, inputs: Any, *, unroll: int = 1) -
             before, inputs, products, (of_state, of_extra) = apart(at)
             total = jax.tree.map(jnp.add, of_state, later)
             known = iter(products)
-            _, pull = jax.vjp(lambda s: step(params, s, inputs, lambda x, k: recall(joined(x), k, next(known))), before)
+            _, pull = jax.vjp(
+                lambda s: step(params, s, inputs, lambda x, k: fixed_kernel_product(joined(x), k, next(known))), before
+            )
             return pull((total, of_extra))[0], total
 
         zero = jax.tree.map(jnp.zeros_like, start)

@@ -91,7 +91,7 @@ def restore_tree(template: Any, arrays: Arrays, prefix: str) -> Any:
     return jax.tree_util.tree_unflatten(structure, restored)
 
 
-def begin(folder: Path, run: dict[str, Any]) -> None:
+def note_begun(folder: Path, run: dict[str, Any]) -> None:
     """Note that this run has no checkpoint yet."""
     folder.mkdir(parents=True, exist_ok=True)
     write_sealed(folder / BEGUN, {"format": FORMAT, "run": run})

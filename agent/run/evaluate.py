@@ -17,17 +17,17 @@ from agent.contract.known_tasks import suite_of
 from agent.contract.suites import suites
 from agent.envs import registry
 from agent.envs.base import SEED_LIMIT
-from agent.envs.vector import Batch, VectorEnv
+from agent.envs.vector import Records, VectorEnv
 
 POLL_S = 0.05
 ABANDON_S = 10.0
 
 
-class Stopped(Exception):
+class EvaluationStopped(Exception):
     """The process was asked to stop; nothing of the evaluation is kept."""
 
 
-BatchPolicy = Callable[[list[Batch]], list[np.ndarray]]
+BatchPolicy = Callable[[list[Records]], list[np.ndarray]]
 """Every member's records to its actions, [envs] or [envs, dim] each; it keeps the recurrent state itself."""
 
 
@@ -52,7 +52,7 @@ class Episodes:
         """Return which environments [envs] still owe episodes."""
         return np.array([len(done) for done in self.returns]) < self.quota
 
-    def add(self, records: Batch, active: np.ndarray, cut: np.ndarray | bool = False) -> None:
+    def add(self, records: Records, active: np.ndarray, cut: np.ndarray | bool = False) -> None:
         """Count one record of every active environment; an episode cut by the loss of its worker is no score."""
         first = active & records["is_first"]
         self._return[first], self._length[first], self._success[first] = 0.0, 0, False
@@ -126,7 +126,7 @@ class _Player:
 
     def __init__(self, config: Config, env_steps: int) -> None:
         self.error: Exception | None = None
-        self.records: Batch = {}
+        self.records: Records = {}
         self._made: tuple[VectorEnv, Episodes] | None = None
         self._closed = False
         self.guarded(lambda: self._make(config, env_steps))
@@ -174,17 +174,17 @@ def evaluate(
 ) -> list[dict[str, Any] | Exception]:
     """Play every member's episodes and return its row for scores.jsonl (without the steps and times), or its error.
 
-    Raises: Stopped when `stopped()` turns true; what `policy` raises.
+    Raises: EvaluationStopped when `stopped()` turns true; what `policy` raises.
     """
     players: list[_Player] = []
     try:
         for config, step in zip(configs, env_steps, strict=True):
             if stopped():
-                raise Stopped
+                raise EvaluationStopped
             players.append(_Player(config, step))
         while going := [player for player in players if player.playing]:
             if stopped():
-                raise Stopped
+                raise EvaluationStopped
             for player in going:
                 player.guarded(player.begin)
             for player in going:

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent.contract.records import StateWord
-from agent.envs.vector import Batch
+from agent.envs.vector import Records
 from agent.run import checkpoint, device, evaluate, heap
 from agent.run.beat import Beat
 from agent.run.evaluate import Evaluation
 from agent.run.failure import reason_of
 from agent.run.member import Member
-from agent.run.opening import begin, save
+from agent.run.opening import restore_and_prefill, save
 from agent.run.pack import Pack, Policies, Start, joined, rows_of
 from agent.run.programs import EvalPolicy, Programs
 
@@ -46,45 +46,45 @@ class Loop:
     ) -> None:
         self.programs, self.on_device, self.stopped = programs, on_device, stopped
         self.config = members[0].config
-        self.everyone, self.going = members, list(members)
+        self.members, self.active = members, list(members)
         self.outcomes: dict[int, str] = {}
         self.pack: Pack | None = None
         self.playing: Playing | None = None
         self.overlaps = evaluate.overlaps(self.config)
-        self.suspect = False
+        self.check_finite = False
         self.saved_at = time.monotonic()
-        self.fresh, self.unsaved = True, False  # no round yet in this process; something that no checkpoint holds
+        self.first_round, self.unsaved = True, False  # no round yet in this process; something that no checkpoint holds
 
     def run(self) -> list[str]:
         """Train until every member has ended; return "done", "failed" or "stopped" for each, in their order."""
-        self.beat = Beat(self.going)
+        self.beat = Beat(self.active)
         try:
             self.beat.now()
-            self._join()
+            self._start_members()
             if device.is_cpu():
                 heap.keep()
-            while self.going:
+            while self.active:
                 self._step()
         except Exception as error:  # noqa: BLE001 - reported and recorded for every run it ends
-            self._fail(list(self.going), error)
+            self._fail(list(self.active), error)
         finally:
-            self._abandon()
+            self._abandon_evaluation()
             self.beat.stop()
-        return [self.outcomes[id(member)] for member in self.everyone]
+        return [self.outcomes[id(member)] for member in self.members]
 
-    def _join(self) -> None:
+    def _start_members(self) -> None:
         """Start every member; one that cannot start fails alone, and a stop leaves each as far as it got."""
         begun: list[tuple[Member, Start]] = []
-        for member in list(self.going):
+        for member in list(self.active):
             if self.stopped():
                 break
             try:
-                begun.append((member, begin(member, self.programs, self.stopped, self.beat.check)))
+                begun.append((member, restore_and_prefill(member, self.programs, self.stopped, self.beat.check)))
             except Exception as error:  # noqa: BLE001 - ends this member's run, with its traceback
                 self._fail([member], error)
         if self.stopped():
             self._stop_early(begun)
-        elif self.going:
+        elif self.active:
             self.unsaved = any(member.unsaved_rounds for member, _ in begun)
             methods = [member.config.method for member, _ in begun]
             self.pack = Pack([start for _, start in begun], methods, self.programs, on_device=self.on_device)
@@ -94,66 +94,63 @@ class Loop:
 
     def _step(self) -> None:
         """Do what is due between two rounds, then one round."""
-        for member in [member for member in self.going if member in self.beat.lost]:
+        for member in [member for member in self.active if member in self.beat.lost]:
             self._fail([member], self.beat.lost[member])
-        if self.suspect:
-            self._drop_not_finite()
-        ended = [m for m in self._members() if m.at_block and m.steps >= m.final]
+        if self.check_finite:
+            self._fail_not_finite()
+        ended = [m for m in list(self.active) if m.at_block and m.steps >= m.final]
         evaluated = self._collect(wait=bool(ended) or not self.overlaps)
         if evaluated:
-            self._complete([m for m in ended if m in self.going])
+            self._complete([m for m in ended if m in self.active])
             evaluated = self._evaluate_due()
         if self.stopped():
             self._stop_all()
         if not evaluated:
             return
-        if self.going and time.monotonic() - self.saved_at > self.config.run.checkpoint_every_s:
-            self._checkpoint(self._members())
-        if self.fresh and self.unsaved:  # for a stop between the compilations of the first round
-            self._checkpoint(self._members())
-        if self.going:
+        if self.active and time.monotonic() - self.saved_at > self.config.run.checkpoint_every_s:
+            self._checkpoint(list(self.active))
+        if self.first_round and self.unsaved:  # for a stop between the compilations of the first round
+            self._checkpoint(list(self.active))
+        if self.active:
             self._round()
 
-    def _live(self) -> Pack:
+    def _training_pack(self) -> Pack:
         assert self.pack is not None
         return self.pack
 
-    def _members(self) -> list[Member]:
-        return list(self.going)
-
     def _round(self) -> None:
         records = self._step_environments()
-        if not self.going:
+        if not self.active:
             return
-        pack = self._live()
+        pack = self._training_pack()
         self._phase("training")
-        pack.act(records, [member.rounds for member in self.going])
-        if self.fresh and self.stopped():
-            return self._leave_stopped(self._members())
+        pack.act(records, [member.rounds for member in self.active])
+        if self.first_round and self.stopped():
+            return self._end_stopped(list(self.active))
         for _ in range(self.config.env.amount):
-            due = [member.count_step() for member in self.going]
+            due = [member.count_step() for member in self.active]
             while any(due):
                 self._update(pack, [n > 0 for n in due])
                 due = [max(0, n - 1) for n in due]
-        for member, batch, (action, stored) in zip(self.going, records, pack.take_actions(), strict=True):
+        for member, batch, (action, stored) in zip(self.active, records, pack.take_actions(), strict=True):
             member.actions = action
             member.keep(batch, stored)
-        self.fresh = False
+        self.first_round = False
 
     def _update(self, pack: Pack, due: list[bool]) -> None:
         """Make one update of the members that are due, and log of those whose time it is."""
-        log = [updated and member.log_due() for member, updated in zip(self.going, due, strict=True)]
-        pack.update_some(due, [member.steps for member in self.going], metrics=any(log))
-        for member, updated in zip(self.going, due, strict=True):
+        log = [updated and member.log_due() for member, updated in zip(self.active, due, strict=True)]
+        pack.update_some(due, [member.steps for member in self.active], metrics=any(log))
+        for member, updated in zip(self.active, due, strict=True):
             member.updates += updated
         if any(log):
             self._log(pack, log)
 
-    def _step_environments(self) -> list[Batch]:
+    def _step_environments(self) -> list[Records]:
         """Step all members' environments together; a member whose environment is broken ends alone."""
-        records: list[tuple[Member, Batch]] = []
+        records: list[tuple[Member, Records]] = []
         broken: list[tuple[Member, Exception]] = []
-        members = self._members()
+        members = list(self.active)
         for member in members:
             member.envs.step_async(member.actions)
         for member in members:
@@ -161,35 +158,35 @@ class Loop:
                 records.append((member, member.envs.step_wait()))
             except Exception as error:  # noqa: BLE001 - whatever an environment raises ends its run, not the pack
                 broken.append((member, error))
-        self._collect_of([member for member, _ in broken])
+        self._collect_for([member for member, _ in broken])
         for member, error in broken:
-            if member in self.going:  # unless its evaluation has ended it
+            if member in self.active:  # unless its evaluation has ended it
                 self._fail([member], error)
-        return [batch for member, batch in records if member in self.going]
+        return [batch for member, batch in records if member in self.active]
 
     def _log(self, pack: Pack, wanted: list[bool]) -> None:
         """Write metrics rows; members whose numbers are no longer finite are dropped after the round."""
         bad = pack.not_finite()
-        self.suspect = bool(bad)
-        for i, (member, row) in enumerate(zip(self.going, pack.metric_rows(), strict=True)):
+        self.check_finite = bool(bad)
+        for i, (member, row) in enumerate(zip(self.active, pack.metric_rows(), strict=True)):
             if wanted[i] and i not in bad:
                 member.log_metrics(row)
 
     def _evaluate_due(self) -> bool:
         """Begin the evaluations that are due, and wait for them if training does; return whether it may go on."""
-        before = [member.every.anchor for member in self.going]
-        due = [member for member in self.going if member.at_block and member.every.due(member.steps)]
+        before = [member.every.anchor for member in self.active]
+        due = [member for member in self.active if member.at_block and member.every.due(member.steps)]
         if not due or not self.config.run.eval_episodes:
             return True
         if self.stopped() or not self._collect(wait=True):  # the one before, which was not played in time
-            for member, anchor in zip(self.going, before, strict=True):
+            for member, anchor in zip(self.active, before, strict=True):
                 member.every.anchor = anchor
             return False
-        members = [member for member in due if member in self.going]
+        members = [member for member in due if member in self.active]
         for member in members:
             member.begin_evaluation()
         if members:
-            self._play(members, self._live().policies([self.going.index(member) for member in members]))
+            self._play(members, self._training_pack().policies([self.active.index(member) for member in members]))
         return self._collect(wait=not self.overlaps)
 
     def _play(self, members: list[Member], policies: Policies) -> None:
@@ -207,12 +204,12 @@ class Loop:
         playing = self.playing
         if playing is None:
             return True
-        if not any(member in self.going for member in playing.members):
-            self._abandon()
+        if not any(member in self.active for member in playing.members):
+            self._abandon_evaluation()
             return True
         if wait and not playing.evaluation.done:
             self._phase("evaluating")
-            playing.evaluation.wait(self._halted)
+            playing.evaluation.wait(self._interrupted)
         if not playing.evaluation.done:
             return not wait
         self.playing = None
@@ -220,10 +217,10 @@ class Loop:
         try:
             outcomes = playing.evaluation.outcomes()
         except Exception as error:  # noqa: BLE001 - ends the runs that were being evaluated, with its traceback
-            self._fail([member for member in playing.members if member in self.going], error)
+            self._fail([member for member in playing.members if member in self.active], error)
             return True
         for member, outcome in zip(playing.members, outcomes, strict=True):
-            if member not in self.going:
+            if member not in self.active:
                 continue
             if isinstance(outcome, Exception):
                 self._fail([member], outcome)
@@ -232,29 +229,29 @@ class Loop:
                 self.unsaved = True
         return True
 
-    def _collect_of(self, members: list[Member]) -> None:
+    def _collect_for(self, members: list[Member]) -> None:
         """Wait for the scores of runs that are about to fail: they belong to steps at which all was well."""
         if self.playing is not None and any(member in self.playing.members for member in members):
             self._collect(wait=True)
 
-    def _abandon(self) -> None:
+    def _abandon_evaluation(self) -> None:
         """End an evaluation that is nobody's any more, or is left to the next attempt."""
         if self.playing is not None:
             self.playing.evaluation.abandon()
             self.playing = None
 
-    def _halted(self) -> bool:
+    def _interrupted(self) -> bool:
         return self.stopped() or bool(self.beat.lost)
 
     def _phase(self, phase: str) -> None:
-        for member in self.going:
+        for member in self.active:
             member.claim.status.phase = phase
 
     def _checkpoint(self, members: list[Member]) -> None:
         """Write checkpoints in the background; members that are not finite fail instead."""
-        self._drop_not_finite()
-        for member in [m for m in members if m in self.going]:
-            member.save(self._live().arrays(self.going.index(member), self._evaluated(member)))
+        self._fail_not_finite()
+        for member in [m for m in members if m in self.active]:
+            member.save(self._training_pack().arrays(self.active.index(member), self._evaluated(member)))
         self.saved_at, self.unsaved = time.monotonic(), False
 
     def _evaluated(self, member: Member) -> Policies | None:
@@ -263,11 +260,11 @@ class Loop:
             return None
         return rows_of(self.playing.policies, np.asarray([self.playing.members.index(member)]))
 
-    def _drop_not_finite(self) -> None:
-        self.suspect = False
-        bad = [self.going[i] for i in self._live().not_finite()]
-        self._collect_of(bad)
-        for member in [m for m in bad if m in self.going]:
+    def _fail_not_finite(self) -> None:
+        self.check_finite = False
+        bad = [self.active[i] for i in self._training_pack().not_finite()]
+        self._collect_for(bad)
+        for member in [m for m in bad if m in self.active]:
             text = f"losses or gradients are not finite at step {member.steps}"
             self._fail([member], FloatingPointError(text))
 
@@ -278,23 +275,23 @@ class Loop:
         self._checkpoint(members)
         finished: list[Member] = []
         try:
-            for member in [m for m in members if m in self.going]:
+            for member in [m for m in members if m in self.active]:
                 member.await_checkpoint()
                 member.finish()
                 checkpoint.drop_replay(member.run.checkpoint)
                 finished.append(member)
         finally:
-            self._leave(finished, "done")
+            self._end(finished, "done")
 
     def _stop_all(self) -> None:
-        self._checkpoint(self._members())
+        self._checkpoint(list(self.active))
         settled: list[Member] = []
         try:
-            for member in self._members():
+            for member in list(self.active):
                 member.await_checkpoint()
                 settled.append(member)
         finally:
-            self._leave_stopped(settled)
+            self._end_stopped(settled)
 
     def _stop_early(self, begun: list[tuple[Member, Start]]) -> None:
         """End members that have not trained in this process: what they have played is kept, if anything."""
@@ -303,15 +300,15 @@ class Loop:
                 if member.unsaved_rounds:
                     save(member, start)
                 member.await_checkpoint()
-                self._leave_stopped([member] if member.steps else [])
+                self._end_stopped([member] if member.steps else [])
             except Exception as error:  # noqa: BLE001 - ends this member's run, with its traceback
                 self._fail([member], error)
-        rest = self._members()
-        self._leave(rest, "stopped", "stopped", {id(m): "asked to stop before it began" for m in rest})
+        rest = list(self.active)
+        self._end(rest, "stopped", "stopped", {id(m): "asked to stop before it began" for m in rest})
 
-    def _leave_stopped(self, members: list[Member]) -> None:
+    def _end_stopped(self, members: list[Member]) -> None:
         said = {id(m): f"asked to stop at step {m.steps}; checkpoint written" for m in members}
-        self._leave(members, "stopped", "stopped", said)
+        self._end(members, "stopped", "stopped", said)
 
     def _fail(self, members: list[Member], error: Exception) -> None:
         """End members with their error; what was checkpointed stays, and the next attempt continues from it."""
@@ -319,9 +316,9 @@ class Loop:
         text = "".join(traceback.format_exception(error))
         for member in members:
             print(f"{member.run.path}: {reason}: {message}\n{text}", file=sys.stderr, flush=True)
-        self._leave(members, "failed", reason, {id(member): message for member in members})
+        self._end(members, "failed", reason, {id(member): message for member in members})
 
-    def _leave(
+    def _end(
         self,
         members: list[Member],
         state: StateWord,
@@ -329,10 +326,10 @@ class Loop:
         messages: Mapping[int, str] | None = None,
     ) -> None:
         """End members; the rest of the pack is selected once for all of them, as each size of pack is compiled anew."""
-        kept = [i for i, member in enumerate(self.going) if member not in members]
-        if self.pack is not None and 0 < len(kept) < len(self.going):
+        kept = [i for i, member in enumerate(self.active) if member not in members]
+        if self.pack is not None and 0 < len(kept) < len(self.active):
             self.pack = self.pack.select(kept)
-        self.going[:] = [self.going[i] for i in kept]
+        self.active[:] = [self.active[i] for i in kept]
         for member in members:
             self.outcomes[id(member)] = state
             try:

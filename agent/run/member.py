@@ -19,7 +19,7 @@ from agent.contract.rows import Rows
 from agent.contract.run_folder import RunDir
 from agent.envs import registry
 from agent.envs.state import join, split
-from agent.envs.vector import Batch, VectorEnv
+from agent.envs.vector import Records, VectorEnv
 from agent.run import checkpoint, schedule
 from agent.run.claim import Claim
 from agent.run.evaluate import workers
@@ -65,8 +65,8 @@ class Member:
         self._saved: checkpoint.Index | None = None
         self._writer = checkpoint.Writer()
         self._saved_rounds = 0
-        self._pending: list[Batch] = []
-        self._mark = time.monotonic()
+        self._pending: list[Records] = []
+        self._clock_read = time.monotonic()
         self._logged = (0, 0, 0.0)
         amount = config.env.amount
         try:
@@ -122,7 +122,7 @@ class Member:
         actions = self._random.uniform(-1, 1, (amount, size)).astype(np.float32)
         return actions, actions.copy()
 
-    def keep(self, records: Batch, stored: np.ndarray) -> None:
+    def keep(self, records: Records, stored: np.ndarray) -> None:
         """Take one round of transitions into the run's stream and books."""
         self._pending.append({**{k: v for k, v in records.items() if k != "log_success"}, "action": stored})
         self.tally.add(records)
@@ -138,7 +138,7 @@ class Member:
         """How many rounds have been played since the last checkpoint."""
         return self.rounds - self._saved_rounds
 
-    def pending(self) -> Batch:
+    def pending(self) -> Records:
         """Return the rounds since the last checkpoint, [rounds, envs, ...] each; empty when there are none."""
         rounds = self._pending
         return {key: np.stack([batch[key] for batch in rounds]) for key in rounds[0]} if rounds else {}
@@ -150,8 +150,8 @@ class Member:
     def clock(self) -> float:
         """Return the seconds that this run has been worked on, over all its attempts."""
         now = time.monotonic()
-        self.walltime_s += now - self._mark
-        self._mark = now
+        self.walltime_s += now - self._clock_read
+        self._clock_read = now
         return self.walltime_s
 
     def _stamp(self) -> dict[str, Any]:
@@ -227,7 +227,7 @@ class Member:
         """
         found = checkpoint.find(self.run.checkpoint, self.identity, self.final)
         if found is None:
-            checkpoint.begin(self.run.checkpoint, self.identity)
+            checkpoint.note_begun(self.run.checkpoint, self.identity)
             self.metrics.go_on()
             self.scores.go_on()
         elif found.damage:
@@ -244,7 +244,7 @@ class Member:
         self.walltime_s, self.last_score, self.evaluating = (
             values[key] for key in ("walltime_s", "last_score", "evaluating")
         )
-        self._mark = time.monotonic()
+        self._clock_read = time.monotonic()
         steps, updates, seconds = values["logged"]
         self._logged = (steps, updates, seconds)
         self._random.bit_generator.state = values["random"]

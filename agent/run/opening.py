@@ -14,7 +14,9 @@ from agent.run.pack import Start
 from agent.run.programs import Programs
 
 
-def begin(member: Member, programs: Programs, stopped: Callable[[], bool], check: Callable[[Member], None]) -> Start:
+def restore_and_prefill(
+    member: Member, programs: Programs, stopped: Callable[[], bool], check: Callable[[Member], None]
+) -> Start:
     """Return a member ready to train, or as far as it got when `stopped()` turned true; `check` raises to end it.
 
     Raises: RecordError for a damaged checkpoint or one of another configuration; what an environment raises.

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agent.envs.vector import Batch
+from agent.envs.vector import Records
 from agent.method import learner
 from agent.method.learner import PolicyParams, TrainState
 from agent.method.world_model import Carry
@@ -136,7 +136,7 @@ class Pack:
         part._acted = None
         return part
 
-    def act(self, records: Sequence[Batch], rounds: Sequence[int]) -> None:
+    def act(self, records: Sequence[Records], rounds: Sequence[int]) -> None:
         """Begin to act on the newest records (one batch per run) and store them as these rounds of the runs' streams.
 
         `take_actions` waits for it.
@@ -208,7 +208,7 @@ class Pack:
         """
         return flattened(rows_of(self.device, np.asarray([index])), evaluated)
 
-    def _host_batch(self, transitions: np.ndarray) -> Batch:
+    def _host_batch(self, transitions: np.ndarray) -> Records:
         state = self.device.state
         envs, slots = self.programs.draw(state.key, state.updates, transitions)
         triples = zip(self.host_buffers, np.asarray(envs), np.asarray(slots), strict=True)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agent.contract.config import Config
-from agent.envs.vector import Batch
+from agent.envs.vector import Records
 from agent.method import learner
 from agent.method.learner import PolicyParams, TrainState, Update
 from agent.method.world_model import Carry
@@ -142,7 +142,7 @@ class Programs:
         return self._learn(state, batch, carry, metrics=metrics)
 
     def _learn_windows(self, state: TrainState, carry: Carry, batch: Buffers, *, metrics: bool) -> Update:
-        return self._learn(state, replay.begin(batch), carry, metrics=metrics)
+        return self._learn(state, replay.with_first_steps(batch), carry, metrics=metrics)
 
     def _learn(self, state: TrainState, batch: Buffers, carry: Carry, *, metrics: bool) -> Update:
         return learner.train_step(state, batch, carry, config=self.config, weightings=self.weightings, metrics=metrics)
@@ -172,7 +172,7 @@ class EvalPolicy:
         self._carry = programs.policy_carry(params, envs)
         self._time = 0
 
-    def __call__(self, observations: list[Batch]) -> list[np.ndarray]:
+    def __call__(self, observations: list[Records]) -> list[np.ndarray]:
         """Return every run's actions on the host."""
         names = (*self._programs.spec.obs, "is_first")
         records = host_stack([{name: batch[name] for name in names} for batch in observations])
@@ -182,6 +182,6 @@ class EvalPolicy:
         return list(np.asarray(actions))
 
 
-def host_stack(batches: list[Batch]) -> Batch:
+def host_stack(batches: list[Records]) -> Records:
     """Return the runs' host arrays with a leading axis of runs."""
     return {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}

@@ -89,10 +89,10 @@ def draw(key: jax.Array, transitions: jax.Array, spec: ReplaySpec) -> tuple[jax.
 def gather(buffers: Buffers, envs: jax.Array, slots: jax.Array) -> Buffers:
     """Return the batch [B, T, ...] at these places, `is_first` forced at its beginning."""
     batch = {key: buffer[envs[:, None], slots] for key, buffer in buffers.items()}
-    return begin(batch)
+    return with_first_steps(batch)
 
 
-def begin(batch: Buffers) -> Buffers:
+def with_first_steps(batch: Buffers) -> Buffers:
     """Return the batch with `is_first` true at every window's first step."""
     first = jnp.asarray(batch["is_first"])
     return {**batch, "is_first": first.at[:, 0].set(True)}

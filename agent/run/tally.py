@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agent.envs.vector import Batch
+from agent.envs.vector import Records
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Tally:
         """Return the tally of environments that have not begun."""
         return cls(np.zeros(envs), np.zeros(envs, int), [])
 
-    def add(self, records: Batch) -> None:
+    def add(self, records: Records) -> None:
         """Count one record of every environment."""
         first = records["is_first"]
         self.returns = np.where(first, 0.0, self.returns) + records["reward"]

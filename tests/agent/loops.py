@@ -59,6 +59,6 @@ def scores_of(member):
 
 
 def lose_lease(loop):
-    holder = json.loads(loop.going[0].run.lease.read_text()) | {"owner": "another"}
-    loop.going[0].run.lease.write_text(json.dumps(holder))
+    holder = json.loads(loop.active[0].run.lease.read_text()) | {"owner": "another"}
+    loop.active[0].run.lease.write_text(json.dumps(holder))
     loop.beat.now()

@@ -209,14 +209,14 @@ class CaseCheck:
         state = self.case.initial_state(self.params, harmony=harmony)
         batch = self.batches[0]
         carry = learner.initial_carry(state, len(batch["reward"]))
-        (total, seen), grads = self.gradient(state, batch, carry)
-        values: Values = {f"loss/{name}": loss for name, loss in seen.losses.items()}
-        values |= {"total": total, "model_loss_mean": seen.total.mean(), "model_loss_std": seen.total.std()}
+        (total, model_out), grads = self.gradient(state, batch, carry)
+        values: Values = {f"loss/{name}": loss for name, loss in model_out.losses.items()}
+        values |= {"total": total, "model_loss_mean": model_out.total.mean(), "model_loss_std": model_out.total.std()}
         values["grad_norm"] = jnp.linalg.norm(ravel_pytree(grads)[0])
         values |= {
             f"metric/{m}": v for m, v in metrics.theirs_of(learned_weights(state.model.scalars, LEARNED)).items()
         }
-        last = jax.tree.map(lambda x: x[:, -1], seen.post)
+        last = jax.tree.map(lambda x: x[:, -1], model_out.post)
         return values | named("carry", last) | {"carry/action": batch["action"][:, -1]}, paths({"model": grads})
 
     @staticmethod
@@ -255,45 +255,47 @@ class CaseCheck:
     def _behavior(self, state: TrainState, batch: Values, eps: jax.Array) -> tuple[Values, Values, Values]:
         config, sampler = self.case.config, Determined(eps)
         carry = learner.initial_carry(state, len(batch["reward"]))
-        (_, seen), _ = learner.model_gradient(
+        (_, model_out), _ = learner.model_gradient(
             state, batch, carry, config=config, weightings=PAIR, sampler=sampler, key=KEY
         )
-        start, terminal = learner.imagination_start(seen.post, batch)
-        (actor_value, acted), actor_grads = learner.actor_gradient(
+        start, terminal = learner.imagination_start(model_out.post, batch)
+        (actor_value, actor_out), actor_grads = learner.actor_gradient(
             state, start, terminal, config=config, sampler=sampler, key=KEY
         )
-        (critic_value, judged), critic_grads = learner.critic_gradient(
-            state, acted.trajectory, acted.scores.returns, config=config, products=acted.scores.products
+        (critic_value, critic_out), critic_grads = learner.critic_gradient(
+            state, actor_out.trajectory, actor_out.scores.returns, config=config, products=actor_out.scores.products
         )
         values = named("start", start) | {"start/is_terminal": terminal}
-        values |= self._imagined(state, start, acted, judged)
-        values |= {"actor/loss": actor_value, "critic/loss": critic_value, "critic/target": acted.scores.returns}
+        values |= self._imagined(state, start, actor_out, critic_out)
+        values |= {"actor/loss": actor_value, "critic/loss": critic_value, "critic/target": actor_out.scores.returns}
         values["actor/grad_norm"] = jnp.linalg.norm(ravel_pytree(actor_grads)[0])
         values["critic/grad_norm"] = jnp.linalg.norm(ravel_pytree(critic_grads)[0])
         losses = {"actor": actor_value, "critic": critic_value}
         weights = learned_weights(state.model.scalars, LEARNED)
-        logged = train_metrics(weights, batch, seen, acted, judged, losses, {})
+        logged = train_metrics(weights, batch, model_out, actor_out, critic_out, losses, {})
         return values, paths({"actor": actor_grads, "critic": critic_grads}), metrics.theirs_of(logged)
 
-    def _imagined(self, state: TrainState, start: Latent, acted: Any, judged: Any) -> Values:
-        config, trajectory = self.case.config, acted.trajectory
+    def _imagined(self, state: TrainState, start: Latent, actor_out: Any, critic_out: Any) -> Values:
+        config, trajectory = self.case.config, actor_out.trajectory
         settings, features = config.retnorm, trajectory.features(config)
-        low, high = behavior.percentiles(acted.scores.returns, settings.perclo, settings.perchi)
+        low, high = behavior.percentiles(actor_out.scores.returns, settings.perclo, settings.perchi)
         values: Values = {
             f"imag/traj/{name}": getattr(trajectory, name) for name in trajectory._fields if name != "products"
         }
         prior = state.model.rssm.prior(trajectory.deter[1:]).logits
         values["imag/traj/logit"] = jnp.concatenate([start.logit[None], prior])
-        values |= {f"imag/actor/{name}": value for name, value in acted.policy._asdict().items()}
+        values |= {f"imag/actor/{name}": value for name, value in actor_out.policy._asdict().items()}
         values |= {
-            "imag/rew": acted.scores.reward, "imag/ret": acted.scores.returns, "imag/value": acted.scores.value,
-            "imag/base": acted.scores.value[:-1], "imag/adv": acted.advantage, "imag/logpi": acted.log_prob,
-            "imag/entropy": acted.entropy, "imag/slow_value": state.slow(features).mean(),
+            "imag/rew": actor_out.scores.reward, "imag/ret": actor_out.scores.returns,
+            "imag/value": actor_out.scores.value,
+            "imag/base": actor_out.scores.value[:-1], "imag/adv": actor_out.advantage, "imag/logpi": actor_out.log_prob,
+            "imag/entropy": actor_out.entropy, "imag/slow_value": state.slow(features).mean(),
             "imag/cont_logit": state.model.cont(features).logit, "imag/perc_lo": low, "imag/perc_hi": high,
-            "imag/critic/nll": judged.nll, "imag/critic/reg": judged.regulariser, "imag/critic/elem": judged.weighted,
+            "imag/critic/nll": critic_out.nll, "imag/critic/reg": critic_out.regulariser,
+            "imag/critic/elem": critic_out.weighted,
             "imag/retnorm/low_before": state.scale.low, "imag/retnorm/high_before": state.scale.high,
-            "imag/retnorm/low_after": acted.scale.low, "imag/retnorm/high_after": acted.scale.high,
-            "imag/retnorm/offset": acted.scale.low, "imag/retnorm/invscale": acted.scale.scale(settings),
+            "imag/retnorm/low_after": actor_out.scale.low, "imag/retnorm/high_after": actor_out.scale.high,
+            "imag/retnorm/offset": actor_out.scale.low, "imag/retnorm/invscale": actor_out.scale.scale(settings),
         }  # fmt: skip
         return values
 

@@ -108,10 +108,10 @@ def forward(case: Case, state: TrainState, batch: Values) -> Values:
 def losses(case: Case, state: TrainState, batch: Values) -> Values:
     """Return losses per [batch, time], their total, and a digest of each gradient."""
     carry = learner.initial_carry(state, len(batch["reward"]))
-    (total, seen), grads = learner.model_gradient(
+    (total, model_out), grads = learner.model_gradient(
         state, batch, carry, config=case.config, weightings=PAIR, sampler=Determined(), key=KEY
     )
-    values: Values = {f"loss/{name}": loss for name, loss in seen.losses.items()} | {"total": total}
+    values: Values = {f"loss/{name}": loss for name, loss in model_out.losses.items()} | {"total": total}
     return values | {f"gradient/{name}": grad for name, grad in paths({"model": grads}).items()}
 
 
@@ -119,21 +119,24 @@ def imagination(case: Case, state: TrainState, batch: Values) -> Values:
     """Return trajectory, returns, losses and gradients of behaviour learning at the given variables."""
     config, sampler = case.config, Determined()
     carry = learner.initial_carry(state, len(batch["reward"]))
-    (_, seen), _ = learner.model_gradient(state, batch, carry, config=config, weightings=PAIR, sampler=sampler, key=KEY)
-    start, terminal = learner.imagination_start(seen.post, batch)
-    (actor_loss, acted), actor_grads = learner.actor_gradient(
+    (_, model_out), _ = learner.model_gradient(
+        state, batch, carry, config=config, weightings=PAIR, sampler=sampler, key=KEY
+    )
+    start, terminal = learner.imagination_start(model_out.post, batch)
+    (actor_loss, actor_out), actor_grads = learner.actor_gradient(
         state, start, terminal, config=config, sampler=sampler, key=KEY
     )
-    (critic_loss, judged), critic_grads = learner.critic_gradient(
-        state, acted.trajectory, acted.scores.returns, config=config
+    (critic_loss, critic_out), critic_grads = learner.critic_gradient(
+        state, actor_out.trajectory, actor_out.scores.returns, config=config
     )
-    scores, trajectory = acted.scores, acted.trajectory
+    scores, trajectory = actor_out.scores, actor_out.trajectory
     values: Values = {
         "imagined/deter": trajectory.deter, "imagined/action": trajectory.action,
         "imagined/weight": trajectory.weight, "imagined/reward": scores.reward, "imagined/return": scores.returns,
-        "imagined/value": scores.value, "imagined/advantage": acted.advantage, "imagined/log_prob": acted.log_prob,
-        "imagined/entropy": acted.entropy, "scale/low": acted.scale.low, "scale/high": acted.scale.high,
-        "scale/scale": acted.scale.scale(config.retnorm), "critic/weighted": judged.weighted,
+        "imagined/value": scores.value, "imagined/advantage": actor_out.advantage,
+        "imagined/log_prob": actor_out.log_prob,
+        "imagined/entropy": actor_out.entropy, "scale/low": actor_out.scale.low, "scale/high": actor_out.scale.high,
+        "scale/scale": actor_out.scale.scale(config.retnorm), "critic/weighted": critic_out.weighted,
         "actor/loss": actor_loss, "critic/loss": critic_loss,
     }  # fmt: skip
     grads = paths({"actor": actor_grads, "critic": critic_grads})

@@ -78,28 +78,28 @@ def test_the_form_is_that_asked_for_and_by_default_lookup_on_a_cpu_alone():
 def test_known_products_are_used_as_they_are_and_have_a_products_gradients(form):
     x, k = features(form), kernel()
     kept = []
-    value, *gradients = value_and_gradients(products.keeping(kept), x, k)
-    known, *same = value_and_gradients(products.knowing([kept[0] + 100.0]), x, k)
+    value, *gradients = value_and_gradients(products.recording(kept), x, k)
+    known, *same = value_and_gradients(products.recorded([kept[0] + 100.0]), x, k)
     np.testing.assert_array_equal(known, value + 100.0)
     for a, b in zip(gradients, same, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_without_known_products_they_are_computed():
-    assert products.knowing([]) is products.dot
+    assert products.recorded([]) is products.dot
 
 
 def test_kept_products_have_no_gradient():
     def loss(k):
         kept = []
-        products.keeping(kept)(features("lookup"), k)
+        products.recording(kept)(features("lookup"), k)
         return kept[0].sum()
 
     assert not jax.grad(loss)(kernel()).any()
 
 
 def test_more_products_than_are_known_are_refused():
-    dot = products.knowing([jnp.zeros((3, 2, UNITS))])
+    dot = products.recorded([jnp.zeros((3, 2, UNITS))])
     dot(features("lookup"), kernel())
     with pytest.raises(StopIteration):
         dot(features("lookup"), kernel())

@@ -46,7 +46,7 @@ def test_a_checkpoint_on_a_slow_disk_holds_the_moment_at_which_it_was_made(progr
     original = Loop._round
 
     def round_(loop):
-        member = loop.going[0]
+        member = loop.active[0]
         if member.steps == 83:
             member.await_checkpoint()  # the one before the first round
             disk.let_go.clear()

@@ -138,7 +138,7 @@ def test_a_broken_environment_ends_its_run_alone(programs, tmp_path, monkeypatch
     original = Loop._step_environments
 
     def step(loop):
-        for member in loop.going:
+        for member in loop.active:
             if member.config.seed == 1 and member.steps == 90:
                 monkeypatch.setattr(member.envs, "step_wait", lambda: 1 / 0)
         return original(loop)
@@ -181,7 +181,7 @@ def test_a_run_taken_over_by_another_process_stops_writing(programs, tmp_path, m
     original = Loop._round
 
     def round_(loop):
-        if loop.going[0].steps == 90:
+        if loop.active[0].steps == 90:
             lose_lease(loop)
         original(loop)
 

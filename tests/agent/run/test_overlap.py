@@ -23,7 +23,7 @@ class Held:
     def __call__(self, configs, env_steps, policy, *, stopped):
         while not self.let_go.wait(0.01):
             if stopped():
-                raise evaluate.Stopped
+                raise evaluate.EvaluationStopped
         return self._play(configs, env_steps, policy, stopped=stopped)
 
 
@@ -34,7 +34,7 @@ def test_training_goes_on_during_an_overlapping_evaluation_and_its_scores_are_th
     original = Loop._round
 
     def round_(loop):
-        if loop.going[0].steps == 100:
+        if loop.active[0].steps == 100:
             assert loop.playing is not None
             held.let_go.set()
         original(loop)
@@ -66,7 +66,7 @@ def test_a_run_ends_only_when_its_last_evaluation_has_been_played(whole, program
     original = Loop._collect
 
     def collect(loop, *, wait):
-        if loop.going[0].steps == 120:
+        if loop.active[0].steps == 120:
             assert wait
             held.let_go.set()
         return original(loop, wait=wait)
@@ -110,7 +110,7 @@ def test_an_evaluation_of_a_run_that_was_taken_over_is_abandoned(programs, tmp_p
         loop.playing.evaluation.loop = loop
 
     def round_(loop):
-        if loop.going[0].steps == 90:
+        if loop.active[0].steps == 90:
             lose_lease(loop)
         step(loop)
 
@@ -130,8 +130,8 @@ def test_a_run_that_fails_during_its_evaluation_keeps_the_score(whole, programs,
     original = Loop._step_environments
 
     def step(loop):
-        if loop.going[0].steps == 90 and not held.let_go.is_set():
-            monkeypatch.setattr(loop.going[0].envs, "step_wait", lambda: 1 / 0)
+        if loop.active[0].steps == 90 and not held.let_go.is_set():
+            monkeypatch.setattr(loop.active[0].envs, "step_wait", lambda: 1 / 0)
             held.let_go.set()
         return original(loop)
 
@@ -155,8 +155,8 @@ def test_training_and_evaluation_environments_that_break_together_end_their_runs
         return envs, books
 
     def step(loop):
-        if loop.going[0].config.seed == 1 and loop.going[0].steps == 90 and not held.let_go.is_set():
-            monkeypatch.setattr(loop.going[0].envs, "step_wait", lambda: [][0])
+        if loop.active[0].config.seed == 1 and loop.active[0].steps == 90 and not held.let_go.is_set():
+            monkeypatch.setattr(loop.active[0].envs, "step_wait", lambda: [][0])
             held.let_go.set()
         return original(loop)
 
