@@ -11,3 +11,4 @@ WORKER = "HARMONY_BENCH_WORKER"  # set when the attempt's folder was made by the
 CPUS = "HARMONY_BENCH_CPUS"  # the cores of a slot of the local pool
 POOL_FRACTION = "HARMONY_BENCH_POOL_FRACTION"  # of the GPU's memory, promised to each process that shares it
 CONFIG_HASH = "HARMONY_BENCH_CONFIG_HASH"  # what another agent's command writes into its result
+ATTEMPT = "HARMONY_BENCH_ATTEMPT"  # the folder of the attempt that a command's processes make

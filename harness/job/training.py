@@ -11,8 +11,10 @@ import sys
 import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from agent.contract.files import RecordError
+from agent.contract.variables import ATTEMPT
 from harness.job.attempts import Attempt
 from harness.job.keeper import Keeper
 from harness.study.other_agent import PYTHON
@@ -26,7 +28,7 @@ DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 class Process:
     """A training process, the attempts it makes, and the seconds it had the job's device, shared ones in part.
 
-    `keeper` is there for a command, which leads a group of processes.
+    `keeper` is there for a command, which may have started others.
     """
 
     attempts: list[Attempt]
@@ -66,11 +68,27 @@ class Process:
                 self.keeper.end()
 
     def _signal(self, number: signal.Signals) -> None:
+        others = [] if self.keeper is None else _started_by(self.attempts[0])
         with contextlib.suppress(ProcessLookupError):
-            if self.keeper is None:
-                self.popen.send_signal(number)
-            else:
-                os.killpg(self.popen.pid, number)
+            self.popen.send_signal(number)
+        for pid in others:
+            if pid != self.popen.pid:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, number)
+
+
+def _started_by(attempt: Attempt) -> list[int]:
+    """Return the processes of an attempt, by what their environment says.
+
+    A group of their own would hide them from a Slurm that knows a job's processes by their group (proctrack/pgid).
+    """
+    mark = f"{ATTEMPT}={attempt.folder}".encode()
+    found: list[int] = []
+    for place in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if mark in place.read_bytes().split(b"\0"):
+                found.append(int(place.parent.name))
+    return found
 
 
 def start(
@@ -101,10 +119,9 @@ def start(
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
-            env=environ,
+            env={**environ, ATTEMPT: str(first.folder)},
             cwd=code,
             pass_fds=pass_fds,
-            process_group=None if keeper is None else 0,
             preexec_fn=None if keeper is None else _end_with_parent,
         )
     for other in attempts[1:]:  # one process, one pair of logs, found from each of its runs

@@ -121,8 +121,8 @@ def test_a_preempted_job_checkpoints_and_comes_back_by_itself(lab: Lab, cluster:
 
 def test_a_preempted_job_that_may_not_be_requeued_is_named_and_resubmitted(lab: Lab, cluster: Cluster) -> None:
     lab.grid("one", ONE)
-    forbid = ("cluster.slurm.requeue=false", "cluster.slurm.no-requeue=true")
-    lab.run("launch", "grid=one", "cluster=test", "cluster.partition=low", *forbid, *WHOLE_N1, env=slow(0.5))
+    forbid = "cluster.slurm.requeue=false"
+    lab.run("launch", "grid=one", "cluster=test", "cluster.partition=low", forbid, *WHOLE_N1, env=slow(0.5))
     lab.wait_running("one", 60)
     cluster.submit("sleep 2", "--partition=high", "--nodelist=n1", "--gres=gpu:fake:4", "--mem=100")
     wait_until(lambda: lab.labels("one")[RUNS[0]] == "preempted", 40, "preempted", 0.5)

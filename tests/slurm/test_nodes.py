@@ -30,8 +30,9 @@ def test_a_dead_node_is_named_and_left_out_and_a_run_given_up_alive_keeps_one_wr
     lab: Lab, cluster: Cluster
 ) -> None:
     lab.grid("dead", ONE)
-    forbid = ("cluster.slurm.requeue=false", "cluster.slurm.no-requeue=true")
-    lab.run("launch", "grid=dead", "cluster=test", "cluster.exclude=n1,n3,n4", *forbid, env=slow())
+    lab.run(
+        "launch", "grid=dead", "cluster=test", "cluster.exclude=n1,n3,n4", "cluster.slurm.requeue=false", env=slow()
+    )
     lab.grid("alive", ONE.replace("400", "1000"))
     lab.run("launch", "grid=alive", "cluster=test", "cluster.slurm.nodelist=n2", env=slow())
     for name in ("dead", "alive"):
