@@ -62,6 +62,8 @@ def parameters(profile: Profile, name: str, jobs: int) -> dict[str, Any]:
         "requeue": True,
     }
     options |= {key.replace("_", "-"): value for key, value in profile.slurm.items()}
+    if options["requeue"] is False:  # without a word Slurm queues a job again where its cluster does
+        options["no-requeue"] = True
     return {key: value for key, value in options.items() if value is not None and value is not False}
 
 

@@ -12,7 +12,8 @@ from harness.backend.base import Answer, Exit, Job, Phase, Ticket
 from harness.backend.slurm import Slurm
 from harness.backend.slurm_ask import merge, query
 from harness.backend.slurm_rows import expand_ids, read_exit, read_sacct, read_squeue, read_time
-from harness.study.profiles import build
+from harness.backend.slurm_submit import parameters
+from harness.study.profiles import Profile, build
 
 RECORDED = Path(__file__).parents[1] / "recorded"
 SUBMITTED = 1795350000.0  # before the first recorded job
@@ -269,3 +270,9 @@ def test_a_dry_run_shows_options_set_up_lines_and_the_command_of_a_job() -> None
     assert sbatch.startswith("sbatch: --job-name=hb-x --partition=gpu ") and "--array=0-2%3" in sbatch
     assert setup == "set-up: module load cuda,cudnn"
     assert starts.startswith("starts: exec apptainer exec --nv image.sif python -u -m submitit.core._submit")
+
+
+def test_a_profile_that_forbids_requeueing_says_so_to_slurm() -> None:
+    forbidden = parameters(Profile(kind="slurm", slurm={"requeue": False}), "name", 1)
+    assert forbidden["no-requeue"] is True and "requeue" not in forbidden
+    assert parameters(Profile(kind="slurm"), "name", 1)["requeue"] is True
