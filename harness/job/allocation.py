@@ -7,7 +7,6 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from agent.contract.files import RecordError
 from agent.contract.run_folder import RunDir, read_result
@@ -15,6 +14,7 @@ from agent.contract.variables import CPUS, JOB_ID, POOL_FRACTION, RESTARTS, WORK
 from agent.contract.words import ConfigError
 from harness.study.credentials import resolve
 from harness.study.packing import memory_fraction
+from harness.study.records import PackRecord
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -84,39 +84,38 @@ def share(items: list[int], parts: int, part: int) -> list[int]:
 
 
 def process_environment(
-    pack: Mapping[str, Any], gpu: Gpu | None, process: int, cache: Path | None, base: Mapping[str, str]
+    pack: PackRecord, gpu: Gpu | None, process: int, cache: Path | None, base: Mapping[str, str]
 ) -> dict[str, str]:
     """Return the whole environment of one of a pack's processes; without a cache they keep nothing they compile.
 
     Raises: EnvironmentFault when the plan promises a GPU and the job has none, or a secret is not to be found.
     """
-    profile = pack["profile"]
     try:
-        environ = {**base, **resolve(profile.get("env", {}), base)}
+        environ = {**base, **resolve(pack.profile.env, base)}
     except ConfigError as error:
         raise EnvironmentFault(f"job {job_id()}: {error}") from error
     environ |= {JOB_ID: job_id(), WORKER: "1"}
-    environ["PYTHONPATH"] = os.pathsep.join(filter(None, [pack["code"], base.get("PYTHONPATH")]))
-    mine = share(cores(), pack["processes"], process)
+    environ["PYTHONPATH"] = os.pathsep.join(filter(None, [pack.code, base.get("PYTHONPATH")]))
+    mine = share(cores(), pack.processes, process)
     environ |= {name: str(len(mine)) for name in THREADS}
     environ["PYTHONUNBUFFERED"] = "1"
-    if pack.get("compilation_cache", "auto") == "auto":
+    if pack.compilation_cache == "auto":
         environ |= {"JAX_COMPILATION_CACHE_DIR": str(cache)} if cache else {"JAX_ENABLE_COMPILATION_CACHE": "false"}
     environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"  # else the folder's path is part of every entry's key
     for name in ("XLA_PYTHON_CLIENT_MEM_FRACTION", "XLA_CLIENT_MEM_FRACTION", POOL_FRACTION):
         environ.pop(name, None)
-    if not profile.get("gpus"):
+    if not pack.profile.gpus:
         return environ | {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     environ["JAX_PLATFORMS"] = "cuda,cpu"  # the first is used and must start; the second serves the host's own arrays
     if gpu is None:
         raise EnvironmentFault(
-            f"job {environ[JOB_ID]} was planned with {profile['gpus']} GPU, but nvidia-smi shows none here "
+            f"job {environ[JOB_ID]} was planned with {pack.profile.gpus} GPU, but nvidia-smi shows none here "
             f"(CUDA_VISIBLE_DEVICES={base.get('CUDA_VISIBLE_DEVICES', 'not set')})"
         )
     environ.setdefault("MUJOCO_GL", "egl")
     environ["MUJOCO_EGL_DEVICE_ID"] = gpu.index if gpu.index.isdigit() else "0"
-    if pack.get("prealloc", True) and not pack.get("mem_fraction"):
-        fraction = f"{memory_fraction(pack['processes'], gpu.memory_gb):.4f}"
+    if pack.prealloc and not pack.mem_fraction:
+        fraction = f"{memory_fraction(pack.processes, gpu.memory_gb):.4f}"
         environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "true"
         environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = environ[POOL_FRACTION] = fraction
     return environ

@@ -200,7 +200,7 @@ class Supervisor:
 
     def _start(self, runs: list[RunDir]) -> None:
         index = len(self.processes)
-        environ = process_environment(self.pack.model_dump(), self.gpu, index, self.cache.own, dict(os.environ))
+        environ = process_environment(self.pack, self.gpu, index, self.cache.own, dict(os.environ))
         with self._kept(runs[0], environ) as keeper:
             attempts = [Attempt.begin(run, self.launch.name, self.pack, self.gpu) for run in runs]
             if keeper is not None:

@@ -19,6 +19,7 @@ class ProfileRecord(Record):
     gpus: Count | Literal["auto"] | None = 0
     walltime_min: Count = 0
     scratch: str | None = ""
+    env: dict[str, str] = Field(default_factory=dict[str, str])
 
 
 class PackPart(Record):

@@ -11,12 +11,15 @@ from agent.contract.variables import CPUS, JOB_ID, POOL_FRACTION
 from harness.job import allocation
 from harness.job.allocation import EnvironmentFault, Gpu, process_environment, share
 from harness.study import packing
+from harness.study.records import PackRecord, ProfileRecord
 
 H100 = Gpu("3", "NVIDIA H100 80GB HBM3", 79.6)
 
 
-def pack(gpus: int = 1, processes: int = 1, **more: Any) -> dict[str, Any]:
-    return {"profile": {"gpus": gpus, "env": {"NOTE": "kept"}}, "processes": processes, "code": "/code", **more}
+def pack(gpus: int = 1, processes: int = 1, **more: Any) -> PackRecord:
+    profile = ProfileRecord(kind="slurm", gpus=gpus, env={"NOTE": "kept"})
+    words = {"runs": ["a"], "mode": "process", "number": 0, "job_name": "hb", "code": "/code"}
+    return PackRecord.model_validate({**words, "profile": profile, "processes": processes, **more})
 
 
 def test_a_cpu_job_sees_no_gpu_and_is_promised_no_memory() -> None:
