@@ -52,7 +52,11 @@ def select(command: Command, planned: Sequence[Planned]) -> list[Planned]:
         if missing:
             known = ", ".join(str(seed) for seed in sorted({run.key.seed for run in planned}))
             text = command.settings["seeds"]
-            count = f"; a count is for launch alone, here {text} seeds are 0..{seeds[0] - 1}" if text.isdigit() else ""
+            count = (
+                f"; a count is for launch alone, here write seeds=0..{seeds[0] - 1}"
+                if text.isdigit() and text != "0"
+                else ""
+            )
             raise ConfigError(f"seeds={text}: seed {missing[0]} is not in this study ({known}){count}")
         chosen = [run for run in chosen if run.key.seed in seeds]
     for key, text in command.agent.items():

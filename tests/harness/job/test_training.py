@@ -21,6 +21,8 @@ from harness.study.profiles import Profile
 from harness.study.records import PackRecord, ProfileRecord
 from tests.harness.local import wait_for
 
+# JAX warns of any fork once another test of this process has started it; a worker, which forks, never imports it.
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork\\(\\) was called:RuntimeWarning")
 COMMAND = Path(__file__).parents[1] / "other_command.py"
 Begin = Callable[..., Process]
 
