@@ -22,9 +22,9 @@ def test_what_is_right_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_no_mutated_input_makes_a_traceback_or_hangs(tmp_path: Path) -> None:
-    counts, bad = fuzz(30, 0, tmp_path)
+    counts, bad = fuzz(20, 0, tmp_path)
     assert not bad, "\n\n".join(bad.values())
-    assert all(counts[reader, "refused"] for reader, _ in counts if reader not in ("squeue", "sacct"))
+    assert all(counts[reader, "refused"] for reader, _ in counts if reader not in ("squeue", "sacct", "scores.jsonl"))
 
 
 def test_the_command_tells_what_should_not_be(tmp_path: Path) -> None:
