@@ -30,7 +30,7 @@ from agent.contract.run_folder import RunDir, read_result
 from agent.contract.terminal import print_anywhere
 from agent.contract.variables import JOB_ID
 from agent.contract.words import ConfigError, typed_path
-from agent.envs.trial import try_out
+from agent.envs.registry import check_available
 
 if TYPE_CHECKING:
     from agent.run.member import Member
@@ -126,8 +126,7 @@ def prepare(given: Arguments) -> list[tuple[Config, RunDir]]:
     )
     refuse_foreign_run(run.path)
     _check_cache(config)
-    for note in try_out(config.task, config.env):
-        print(f"note: {note}", file=sys.stderr)
+    check_available(config.task, config.env)
     if run.config.exists():
         refuse_other(config, _saved(run), run)
     try:
