@@ -216,3 +216,8 @@ def test_a_wheel_carries_its_data_and_works_anywhere(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
     assert (elsewhere / "report" / "index.html").is_file()
+
+
+def test_the_citation_names_the_version_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert f"\nversion: {project['version']}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
