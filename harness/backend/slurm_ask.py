@@ -166,8 +166,8 @@ def _merge_one(
         return replace(job, exit=row.exit) if row.phase is Phase.ENDED else replace(job, alive_at=now)
     if lives:
         job = replace(job, cause=lives[-1].cause, reason=accounts[-1].reason, exit=lives[-1].exit)
-        if accounts[-1].phase is Phase.ENDED:
-            return replace(job, phase=Phase.ENDED)
+        if accounts[-1].phase in (Phase.ENDED, Phase.UNKNOWN):
+            return replace(job, phase=accounts[-1].phase)
     if not complete:
         return replace(job, phase=before.phase) if before else job
     if now - max(ticket.submitted, alive_at or 0.0) < GRACE_S:

@@ -34,7 +34,7 @@ WORDS = {  # Slurm's words for a job's state, where it is by them, and what Slur
     "TIMEOUT": (Phase.ENDED, Reason.TIMEOUT),
     "DEADLINE": (Phase.ENDED, Reason.TIMEOUT),
     "CANCELLED": (Phase.ENDED, Reason.CANCELLED),
-    "REVOKED": (Phase.ENDED, Reason.CANCELLED),
+    "REVOKED": (Phase.UNKNOWN, None),  # a sibling on another cluster of a federation has started instead
 }
 RUNNING = (Phase.RUNNING, None)
 LARGEST_ARRAY = 100_000  # Slurm's own limit is 4 000 001, its default 1001

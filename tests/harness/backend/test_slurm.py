@@ -276,3 +276,11 @@ def test_a_profile_that_forbids_requeueing_says_so_to_slurm() -> None:
     forbidden = parameters(Profile(kind="slurm", slurm={"requeue": False}), "name", 1)
     assert forbidden["no-requeue"] is True and "requeue" not in forbidden
     assert parameters(Profile(kind="slurm"), "name", 1)["requeue"] is True
+
+
+def test_a_job_that_a_federation_starts_elsewhere_has_not_ended() -> None:
+    """It would be submitted a second time: how it ends is not to be learnt from this cluster."""
+    header = "JobID|JobIDRaw|JobName|State|ExitCode|Submit|Start|End|ElapsedRaw|NodeList|Reason"
+    line = "7|7|hb-x|REVOKED|0:0|2026-11-22T12:00:00|Unknown|2026-11-22T12:01:00|0|None assigned|None"
+    jobs = merge({"7": Ticket("7", "hb-x", 0.0)}, [], read_sacct(f"{header}\n{line}\n"), None, 1e10)
+    assert (jobs["7"].phase, jobs["7"].cause) == (Phase.UNKNOWN, None)
