@@ -27,7 +27,7 @@ from agent.contract.files import RecordError, set_aside, write_json
 from agent.contract.ownership import make_private, refuse_foreign_cache, refuse_foreign_run, tighten_umask
 from agent.contract.records import Provenance, read_record
 from agent.contract.run_folder import RunDir, read_result
-from agent.contract.terminal import print_anywhere
+from agent.contract.terminal import fit, print_anywhere
 from agent.contract.variables import JOB_ID
 from agent.contract.words import ConfigError, typed_path
 from agent.envs.registry import check_available
@@ -293,7 +293,7 @@ def main(words: list[str] | None = None, stop: StopFlag | None = None) -> int:
     try:
         given = parse(words)
         if given.help or not words:
-            print(__doc__)
+            print(fit(__doc__ or ""))
             return DONE if given.help else WRONG_INPUT
         pairs = prepare(given)
     except (ConfigError, RecordError) as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.contract.exit_codes import DONE, FAILED, INTERRUPTED, WRONG_INPUT
-from agent.contract.terminal import print_anywhere
+from agent.contract.terminal import fit, print_anywhere
 from agent.contract.words import ConfigError, typed_path
 from analysis.data import load, scores
 from analysis.data.last import parse_last
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print_anywhere()
     words = list(sys.argv[1:] if argv is None else argv)
     if "--help" in words or "-h" in words:
-        print(HELP)
+        print(fit(HELP))
         return DONE
     try:
         return _run(parse(words))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from agent.contract.exit_codes import DONE, FAILED, INTERRUPTED, WRONG_INPUT
 from agent.contract.files import RecordError
 from agent.contract.ownership import ForeignError, tighten_umask
-from agent.contract.terminal import print_anywhere
+from agent.contract.terminal import fit, print_anywhere
 from agent.contract.words import ConfigError, nearest
 
 
@@ -126,7 +126,7 @@ def usage(program: str, summary: str, flags: Mapping[str, Flag]) -> str:
     lines += [f"  {'cluster.KEY=':<12} a key of the cluster profile", "", "flags:"]
     for name, flag in flags.items():
         lines.append(f"  --{name + (' ' + flag.value if flag.value else ''):<22} {flag.help}")
-    return "\n".join(lines)
+    return fit("\n".join(lines))
 
 
 def run(

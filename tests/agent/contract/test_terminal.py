@@ -61,3 +61,22 @@ def test_every_command_sets_its_streams_up() -> None:
         name for name, text in texts.items() if "print_anywhere()" not in text and not through_run.search(text)
     ] == []
     assert len(COMMANDS) >= 9
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "harness.launch",
+        "harness.status",
+        "harness.resubmit",
+        "harness.cancel",
+        "harness.logs",
+        "analysis.report",
+        "agent.train",
+    ],
+)
+def test_the_help_of_a_command_fits_a_terminal_of_80_columns(program: str) -> None:
+    done = subprocess.run([sys.executable, "-m", program, "--help"], capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0 and len(lines) > 8
+    assert [line for line in lines if len(line) > 80] == []
